@@ -1,0 +1,327 @@
+"""The `penstock` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from penstock.core.batch import Interval
+from penstock.core.errors import Fatal, PenstockError
+from penstock.core.settings import PROJECT
+from penstock.ledger.render import render_rows
+from penstock.ledger.store import Ledger
+from penstock.stack import demo as demo_run
+from penstock.stack import doctor as examination
+from penstock.stack import lifecycle, servers
+from penstock.stack.airflow_api import Airflow
+from penstock.stack.context import Context
+from penstock.stack.env import write_env
+from penstock.stack.layout import Layout
+from penstock.stack.report import console, report
+
+app = typer.Typer(
+    help="Runs Penstock on this machine, and shows where every record went.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+class Toggle(StrEnum):
+    """What may be done to one server."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    STATUS = "status"
+
+
+def _moment(text: str, name: str) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise Fatal(f"{name} is {text!r}: give a date like 2026-11-20 or a time like 2026-11-20T06:00") from None
+    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _interval(start: str, end: str) -> Interval:
+    return Interval(_moment(start, "--from"), _moment(end, "--to"))
+
+
+def _known_pipeline(name: str) -> str:
+    from penstock.pipelines import PIPELINES
+
+    if name not in PIPELINES:
+        raise Fatal(f"there is no pipeline {name!r}: the pipelines are {', '.join(sorted(PIPELINES))}")
+    return name
+
+
+From = Annotated[str, typer.Option("--from", help="start of the data interval, UTC, included")]
+To = Annotated[str, typer.Option("--to", help="end of the data interval, UTC, excluded")]
+
+
+@app.command()
+def env() -> None:
+    """Make .env with generated secrets, or add the keys it lacks."""
+    layout = Layout.from_env()
+    added = write_env(layout.env_file, PROJECT / ".env.example")
+    console.print(f"{layout.env_file}: {'added ' + ', '.join(added) if added else 'nothing was missing'}")
+
+
+@app.command()
+def doctor() -> None:
+    """Look for what would keep the stack from starting."""
+    findings = examination.examine(Context.load(create=True))
+    for finding in findings:
+        console.print(f"{'no' if finding.problem else 'ok':>3}  {finding.problem or finding.what}", highlight=False)
+    if any(finding.problem for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch() -> None:
+    """Bring the servers into the per-user cache, and start nothing."""
+    context = Context.load(create=True)
+    with report() as told:
+        lifecycle.fetch(context, told)
+
+
+@app.command()
+def up(
+    replay: Annotated[bool | None, typer.Option(help="ask the replay server in place of the real sources")] = None,
+) -> None:
+    """Start the local stack and wait until every server is ready."""
+    context = Context.load(create=True)
+    if replay is not None:
+        context = context.with_replay(replay)
+    examination.require(context)
+    with report() as told:
+        lifecycle.up(context, told)
+    demo_run.print_addresses(context)
+
+
+@app.command()
+def down() -> None:
+    """Stop the local stack; its data stays."""
+    context = Context.load()
+    lifecycle.down(context)
+    console.print("everything is stopped")
+
+
+@app.command()
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Stop the stack and wipe its data, logs and config; .env and the cached servers stay."""
+    layout = Layout.from_env()
+    if not yes:
+        typer.confirm(f"Wipe all data in {layout.var}?", abort=True)
+    if layout.env_file.exists():
+        lifecycle.down(Context.load())
+    shutil.rmtree(layout.var, ignore_errors=False) if layout.var.exists() else None
+    console.print(f"{layout.var} is gone")
+
+
+@app.command("ps", hidden=True)
+@app.command()
+def status() -> None:
+    """Show every server's state, and the age of what landed last."""
+    from penstock.ledger.freshness import freshness
+    from penstock.pipelines import PIPELINES
+
+    context = Context.load()
+    states = context.supervisor.states()
+    if not states:
+        console.print("the stack is down: `penstock up` starts it")
+        raise typer.Exit(1)
+    troubled = False
+    for server in servers.wanted(context):
+        state = states.get(server.name, {}).get("statename", "not started")
+        lacking = server.ready(context) if state == "RUNNING" else state.lower()
+        troubled = troubled or lacking is not None
+        console.print(f"{server.name:24}{state:10}{lacking or 'ready'}", highlight=False, markup=False)
+    if states.get("postgres", {}).get("statename") == "RUNNING":
+        for each in freshness(Ledger(context.ledger_url), PIPELINES.values()):
+            console.print(str(each), highlight=False, markup=False)
+    if troubled:
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    name: str,
+    lines: Annotated[int, typer.Option("-n", help="how many")] = 100,
+    follow: Annotated[bool, typer.Option("-f", help="go on as more is written")] = False,  # noqa: FBT002
+) -> None:
+    """Show the log of a server."""
+    path = servers.log_file(Context.load(), name)
+    if not path.exists():
+        raise Fatal(f"{name} has not written a log yet")
+    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])  # noqa: S606
+
+
+@app.command()
+def service(action: Toggle, name: str) -> None:
+    """Start, stop or restart one server of the running stack, or show its state."""
+    context = Context.load()
+    server = next((each for each in servers.wanted(context) if each.name == name), None)
+    if server is None:
+        raise Fatal(
+            f"there is no server {name!r}: there are {', '.join(each.name for each in servers.wanted(context))}"
+        )
+    if action in {Toggle.STOP, Toggle.RESTART}:
+        context.supervisor.stop_program(name)
+    if action in {Toggle.START, Toggle.RESTART}:
+        with report() as told:
+            lifecycle.start_one(context, server, told)
+    console.print(f"{name}: {context.supervisor.states()[name]['statename']}")
+
+
+@app.command()
+def endpoints(
+    as_json: Annotated[bool, typer.Option("--json", help="for programs, with the passwords")] = False,  # noqa: FBT002
+) -> None:
+    """Print what a client needs to connect."""
+    context = Context.load()
+    if as_json:
+        typer.echo(json.dumps(context.endpoints(), indent=1))
+    else:
+        demo_run.print_addresses(context)
+
+
+@app.command("exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def execute(arguments: typer.Context) -> None:
+    """Run a command with the stack's environment, e.g. `penstock exec airflow dags list`."""
+    if not arguments.args:
+        raise Fatal("give a command to run, e.g. `penstock exec airflow dags list`")
+    context = Context.load()
+    environment = {**os.environ, **context.environment(), **servers.airflow_environment(context)}
+    raise typer.Exit(subprocess.run(arguments.args, env=environment, check=False).returncode)
+
+
+@app.command()
+def provision() -> None:
+    """Make topics, schemas, keyspace, tables and the ledger; addresses come from the environment."""
+    from penstock.stack.provision import provision as make
+
+    make(os.environ, lambda what: console.print(what, highlight=False, markup=False))
+
+
+@app.command()
+def topic(name: Annotated[str | None, typer.Argument(help="one topic; all where none is named")] = None) -> None:
+    """Show topics with their partitions and offsets."""
+    from penstock.kafka.topics import describe
+
+    servers_at = Context.load().environment()["KAFKA_BOOTSTRAP_SERVERS"]
+    for each in describe(servers_at, name):
+        console.print(str(each), highlight=False, markup=False)
+
+
+@app.command()
+def demo() -> None:
+    """Start the stack, run the weather DAGs through Airflow, show that every record landed. LIVE=1 asks the real API."""
+    live = os.environ.get("LIVE") == "1"
+    context = Context.load(create=True).with_replay(not live)
+    examination.require(context)
+    with report() as told:
+        lifecycle.up(context, told)
+        rows = demo_run.run(context, told)
+    console.print(render_rows(rows))
+    demo_run.print_addresses(context)
+    if lacking := [row for row in rows if row.verdict != "whole"]:
+        raise Fatal(f"{len(lacking)} of {len(rows)} batches are not whole")
+    if not rows:
+        raise Fatal("no batch reached the ledger: see the runs in the Airflow UI")
+
+
+@app.command()
+def run(pipeline: str, start: From, end: To) -> None:
+    """Run a pipeline for every batch of an interval, through Airflow, and wait for the verdicts."""
+    context, interval = Context.load(), _interval(start, end)
+    with report() as told:
+        demo_run.run_pipeline(_airflow(context), _known_pipeline(pipeline), interval, told)
+        rows = Ledger(context.ledger_url).batches(pipeline=pipeline, since=interval.start, until=interval.end)
+    console.print(render_rows(rows))
+    if any(row.verdict != "whole" for row in rows) or not rows:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backfill(
+    pipeline: str,
+    start: From,
+    end: To,
+    backwards: Annotated[bool, typer.Option(help="newest first")] = False,  # noqa: FBT002
+) -> None:
+    """Start Airflow's own backfill of a pipeline and return; the UI shows its runs."""
+    context, interval = Context.load(), _interval(start, end)
+    number = demo_run.start_backfill(_airflow(context), _known_pipeline(pipeline), interval, backwards=backwards)
+    console.print(f"backfill {number} of {pipeline} has begun: {context.airflow_url}/dags/{pipeline}/backfills")
+
+
+@app.command()
+def ledger(
+    pipeline: Annotated[str | None, typer.Argument(help="one pipeline; all where none is named")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,  # noqa: FBT002
+    start: Annotated[str | None, typer.Option("--from", help="batches that end after this time, UTC")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="batches that start before this time, UTC")] = None,
+) -> None:
+    """List batches: fetched, acked, landed, rejected, verdict."""
+    rows = Ledger(Context.load().ledger_url).batches(
+        pipeline=pipeline,
+        since=_moment(start, "--from") if start else None,
+        until=_moment(end, "--to") if end else None,
+    )
+    if as_json:
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
+    else:
+        console.print(render_rows(rows))
+
+
+@app.command()
+def verify(pipeline: str, start: From, end: To) -> None:
+    """Count in Kafka and in the sink, and hold the ledger against it, whatever the landing job said."""
+    from penstock.core.settings import Cassandra, Kafka
+    from penstock.ledger.verify import verify as check
+    from penstock.pipelines import PIPELINES
+
+    context = Context.load()
+    environment = context.environment()
+    results = check(
+        PIPELINES[_known_pipeline(pipeline)],
+        _interval(start, end),
+        ledger=Ledger(context.ledger_url),
+        kafka=Kafka.from_env(environment),
+        cassandra=Cassandra.from_env(environment),
+    )
+    for each in results:
+        console.print(str(each), highlight=False, markup=False)
+    if not results:
+        raise Fatal(f"the ledger has no batch of {pipeline} in that interval")
+    if not all(each.whole for each in results):
+        raise typer.Exit(1)
+
+
+def _airflow(context: Context) -> Airflow:
+    at = context.endpoints()["airflow"]
+    return Airflow(at["url"], at["user"], at["password"])
+
+
+def main() -> None:
+    """Run the command; an error of ours is one sentence on standard error, and exit code 1."""
+    try:
+        app()
+    except PenstockError as error:
+        print(f"penstock: {error}", file=sys.stderr)  # noqa: T201 - a command line's own output
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What each hop hands to the next: plain counts and offsets, small enough for an XCom."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class OffsetRange:
+    """Offsets [start, end) of one partition that hold a batch's records.
+
+    Other writers' records, aborted ones and transaction markers may lie between, so a range's length is not a count.
+    """
+
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What one committed attempt to produce a batch put on its topic.
+
+    fetched = acked: every record of the source was acknowledged by the broker, on the topic or, for `rejected` of
+    them, on its dead-letter topic. `as_of` is the UTC time at which the fetch began.
+    """
+
+    batch_id: str
+    topic: str
+    schema_id: int
+    as_of: datetime
+    fetched: int
+    acked: int
+    rejected: int
+    ranges: tuple[OffsetRange, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Only JSON types, for an XCom, a request file or the ledger."""
+        return asdict(self) | {"as_of": self.as_of.isoformat(), "ranges": [asdict(each) for each in self.ranges]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Produced:
+        """Read what `to_json` wrote."""
+        return cls(
+            **data
+            | {
+                "as_of": datetime.fromisoformat(data["as_of"]),
+                "ranges": tuple(OffsetRange(**each) for each in data["ranges"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What the landing job did with one batch.
+
+    read = landed + rejected + duplicates. `duplicates` repeat a key of the same batch; `foreign` records of other
+    batches lay within the offset ranges and were left to their own.
+    """
+
+    batch_id: str
+    read: int
+    landed: int
+    rejected: int
+    duplicates: int = 0
+    foreign: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Only JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Landed:
+        """Read what `to_json` wrote."""
+        return cls(**data)

@@ -1,0 +1,70 @@
+"""A pipeline: all that the platform knows of one data set, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from penstock.core.batch import Interval
+from penstock.core.contract import Contract
+from penstock.core.errors import Fatal
+from penstock.core.record import Record
+
+
+class Source(Protocol):
+    """How records come in."""
+
+    def fetch(self, interval: Interval, options: Mapping[str, Any]) -> Iterator[Record]:
+        """Yield the interval's records in bounded memory.
+
+        Raises Retry for what may pass (after own retries with back-off), Fatal for what will not.
+        """
+        ...
+
+    def resolve(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Check `options` before any fetch and fill in the defaults. Raises Fatal, naming the valid values."""
+        ...
+
+
+@dataclass(frozen=True)
+class CassandraTable:
+    """The sink of one table; its columns come from the contract."""
+
+    table: str
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Ties a source, a contract, a topic and sinks together.
+
+    `schedule` is a cron expression in UTC, or None for runs that only a person starts. `freshness` is the age of the
+    newest landed event at which somebody should be told.
+    """
+
+    name: str
+    contract: Contract
+    source: Source
+    topic: str
+    sinks: tuple[CassandraTable, ...]
+    freshness: timedelta
+    schedule: str | None = None
+    tags: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        """The name alone: Airflow writes this into the serialized DAG, which must be the same at every parse."""
+        return self.name
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise Fatal(f"the pipeline name {self.name!r} is not an identifier: it names DAGs, batches and files")
+        if not self.sinks:
+            raise Fatal(f"the pipeline {self.name} has no sink, so its records would land nowhere")
+        if self.freshness <= timedelta(0):
+            raise Fatal(f"the pipeline {self.name} has a freshness limit of {self.freshness}: give a positive time")
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where records go that break the contract."""
+        return f"{self.topic}.dlq"

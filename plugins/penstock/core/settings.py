@@ -1,0 +1,176 @@
+"""Every setting that comes from the environment, in one place. `.env.example` says what each means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from penstock.core.errors import Fatal
+
+PROJECT = Path(os.environ.get("PENSTOCK_HOME") or Path(__file__).resolve().parents[3])
+"""The checkout: the folder with include/, dags/ and spark_jobs/."""
+
+INCLUDE = PROJECT / "include"
+
+
+class _Reader:
+    """Reads typed values from an environment and says in one sentence what is wrong with one."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str, default: str) -> str:
+        return self._environment.get(name) or default
+
+    def required(self, name: str) -> str:
+        value = self._environment.get(name)
+        if not value:
+            raise Fatal(
+                f"{name} is not set: run inside `penstock exec` or an Airflow task, or set it as .env.example says"
+            )
+        return value
+
+    def number(self, name: str, default: int) -> int:
+        value = self._environment.get(name) or str(default)
+        try:
+            return int(value)
+        except ValueError as error:
+            raise Fatal(f"{name} is {value!r}, not a whole number") from error
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """`bootstrap_servers` is `HOST:PORT[,...]`, `registry_url` the base of the Confluent-style API."""
+
+    bootstrap_servers: str
+    registry_url: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Kafka:
+        """Raises Fatal where an address is missing."""
+        read = _Reader(environment)
+        return cls(read.required("KAFKA_BOOTSTRAP_SERVERS"), read.required("SCHEMA_REGISTRY_URL").rstrip("/"))
+
+
+@dataclass(frozen=True)
+class Cassandra:
+    """Where the tables are and who writes them."""
+
+    hosts: tuple[str, ...]
+    port: int
+    user: str
+    password: str
+    keyspace: str
+    replication: int
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Cassandra:
+        """Raises Fatal where host, user or password is missing."""
+        read = _Reader(environment)
+        return cls(
+            hosts=tuple(read.required("CASSANDRA_HOSTS").split(",")),
+            port=read.number("CASSANDRA_PORT", 9042),
+            user=read.required("CASSANDRA_USER"),
+            password=read.required("CASSANDRA_PASSWORD"),
+            keyspace=cassandra_keyspace(environment),
+            replication=read.number("CASSANDRA_REPLICATION", 1),
+        )
+
+    def __repr__(self) -> str:
+        return f"Cassandra({self.user}@{','.join(self.hosts)}:{self.port}/{self.keyspace})"
+
+
+@dataclass(frozen=True)
+class OpenMeteo:
+    """The service's hosts, and how often it may be called.
+
+    A limit of 0 calls means none: right for a server of one's own. The defaults are the free service's
+    (https://github.com/open-meteo/open-meteo/issues/439).
+    """
+
+    base_url: str
+    archive_url: str
+    historical_url: str
+    per_minute: int
+    per_hour: int
+    per_day: int
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> OpenMeteo:
+        """All have defaults."""
+        read = _Reader(environment)
+        return cls(
+            base_url=read.text("BASE_URL", "https://api.open-meteo.com/v1/dwd-icon").rstrip("/"),
+            archive_url=read.text("ARCHIVE_BASE_URL", "https://archive-api.open-meteo.com/v1/archive").rstrip("/"),
+            historical_url=read.text(
+                "HISTORICAL_FORECAST_BASE_URL", "https://historical-forecast-api.open-meteo.com/v1/forecast"
+            ).rstrip("/"),
+            per_minute=read.number("OPEN_METEO_CALLS_PER_MINUTE", 600),
+            per_hour=read.number("OPEN_METEO_CALLS_PER_HOUR", 5_000),
+            per_day=read.number("OPEN_METEO_CALLS_PER_DAY", 10_000),
+        )
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of topics and tables that the user may choose."""
+
+    hourly_topic: str
+    daily_topic: str
+    hourly_table: str
+    daily_table: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Names:
+        """All have defaults."""
+        read = _Reader(environment)
+        return cls(
+            hourly_topic=read.text("HOURLY_DATA_TOPIC", "hourlymetrics"),
+            daily_topic=read.text("DAILY_DATA_TOPIC", "dailymetrics"),
+            hourly_table=read.text("HOURLY_SINK_TABLE", "hourlydata"),
+            daily_table=read.text("DAILY_SINK_TABLE", "dailydata"),
+        )
+
+
+@cache
+def names() -> Names:
+    """The names this process was started with."""
+    return Names.from_env()
+
+
+def cassandra_keyspace(environment: Mapping[str, str] = os.environ) -> str:
+    """The keyspace of the tables; known also where Cassandra itself is not."""
+    return _Reader(environment).text("CASSANDRA_KEYSPACE", "analytics")
+
+
+@dataclass(frozen=True)
+class Landing:
+    """How landing jobs are handed to Spark.
+
+    Requests and reports are in `folder`, which the worker and its Spark driver share. `properties_file` is Spark's own
+    configuration, or None for that of its installation. A submission of at most `small` records compiles with the
+    JVM's first compiler only, which starts faster and runs slower.
+    """
+
+    folder: Path
+    properties_file: Path | None
+    small: int
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Landing:
+        """All have defaults."""
+        read = _Reader(environment)
+        properties_file = environment.get("PENSTOCK_SPARK_PROPERTIES")
+        return cls(
+            folder=Path(read.text("PENSTOCK_VAR", str(PROJECT / "var"))).absolute() / "landing",
+            properties_file=Path(properties_file) if properties_file else None,
+            small=read.number("PENSTOCK_SMALL_LANDING", 50_000),
+        )
+
+
+def ledger_url(environment: Mapping[str, str] = os.environ) -> str:
+    """The PostgreSQL address of the ledger. Raises Fatal where it is not set."""
+    return _Reader(environment).required("LEDGER_URL")

@@ -1,0 +1,190 @@
+"""One instance of the local stack: where it is, how it listens, what it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from penstock.core.errors import Fatal
+from penstock.core.settings import INCLUDE, PROJECT
+from penstock.stack.env import read_env, write_env
+from penstock.stack.layout import Layout, choose_ports
+from penstock.stack.supervisor import Supervisor
+
+HOST = "127.0.0.1"
+
+_INHERITED = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a server's declaration may refer to. `replay` says whether sources are asked or replayed."""
+
+    layout: Layout
+    settings: Mapping[str, str]
+    ports: Mapping[str, int]
+    replay: bool = False
+
+    @classmethod
+    def load(cls, *, create: bool = False) -> Context:
+        """Read this instance's settings. With `create`, make a missing .env, with generated secrets.
+
+        Raises Fatal where there is no .env or it lacks a secret.
+        """
+        layout = Layout.from_env()
+        if create:
+            write_env(layout.env_file, PROJECT / ".env.example")
+        if not layout.env_file.exists():
+            raise Fatal(f"there is no {layout.env_file}: run `penstock env` (or `make env`) to make one")
+        # What is exported wins over the file, as in docker compose.
+        file = read_env(layout.env_file)
+        settings = file | {name: os.environ[name] for name in file if os.environ.get(name)}
+        settings |= {name: value for name, value in os.environ.items() if name.startswith("PENSTOCK_PORT")}
+        replaying = layout.run / "replay"
+        return cls(layout, settings, choose_ports(layout, settings), replay=replaying.exists())
+
+    def with_replay(self, replay: bool) -> Context:  # noqa: FBT001 - a setter's one argument
+        """The same instance with the choice of source written down for later commands."""
+        mark = self.layout.run / "replay"
+        if replay:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
+        return Context(self.layout, self.settings, self.ports, replay)
+
+    def secret(self, name: str) -> str:
+        """A value that .env must have. Raises Fatal where it does not."""
+        if value := self.settings.get(name):
+            return value
+        raise Fatal(f"{name} is empty in {self.layout.env_file}: run `penstock env`, which generates what is missing")
+
+    @cached_property
+    def supervisor(self) -> Supervisor:
+        """The supervisord of this instance."""
+        return Supervisor(
+            self.layout.conf("supervisor"),
+            self.ports["supervisor"],
+            self.secret("SUPERVISOR_PASSWORD"),
+            self.layout.logs,
+            instance=str(self.layout.var),
+        )
+
+    def postgres_url(self, role: str, database: str, secret: str, *, driver: str = "postgresql") -> str:
+        """The address of a database, with its role's password."""
+        password = quote(self.secret(secret), safe="")
+        return f"{driver}://{role}:{password}@{HOST}:{self.ports['postgres']}/{database}"
+
+    @cached_property
+    def ledger_url(self) -> str:
+        """The ledger's database."""
+        return self.postgres_url("penstock", "penstock", "LEDGER_DB_PASSWORD")
+
+    @cached_property
+    def registry_url(self) -> str:
+        """The schema registry's Confluent-style API."""
+        return f"http://{HOST}:{self.ports['registry']}/apis/ccompat/v7"
+
+    @cached_property
+    def airflow_url(self) -> str:
+        """The Airflow UI."""
+        return f"http://{HOST}:{self.ports['airflow']}"
+
+    @cached_property
+    def source_settings(self) -> dict[str, str]:
+        """Where Open-Meteo is asked: the replay server where this instance replays, else what .env says."""
+        names = ("BASE_URL", "ARCHIVE_BASE_URL", "HISTORICAL_FORECAST_BASE_URL")
+        limits = ("OPEN_METEO_CALLS_PER_MINUTE", "OPEN_METEO_CALLS_PER_HOUR", "OPEN_METEO_CALLS_PER_DAY")
+        if not self.replay:
+            return {name: self.settings[name] for name in (*names, *limits) if self.settings.get(name)}
+        paths = ("/v1/dwd-icon", "/archive/v1/archive", "/historical-forecast/v1/forecast")
+        hosts = {name: f"http://{HOST}:{self.ports['replay']}{path}" for name, path in zip(names, paths, strict=True)}
+        # Our own server has no quota.
+        return hosts | dict.fromkeys(limits, "0")
+
+    def environment(self) -> dict[str, str]:
+        """What a program of this stack, and a client of it, finds in its environment."""
+        cassandra = {
+            "CASSANDRA_HOSTS": HOST,
+            "CASSANDRA_PORT": str(self.ports["cassandra"]),
+            "CASSANDRA_USER": "penstock",
+            "CASSANDRA_PASSWORD": self.secret("CASSANDRA_PASSWORD"),
+        }
+        plain = {name: value for name, value in self.settings.items() if value and name in _PASSED_ON}
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        return {
+            **inherited,
+            **plain,
+            **cassandra,
+            **self.source_settings,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "PYTHONPATH": f"{PROJECT / 'plugins'}:{PROJECT}",
+            "PENSTOCK_HOME": str(PROJECT),
+            "PENSTOCK_VAR": str(self.layout.var),
+            "PENSTOCK_ENV_FILE": str(self.layout.env_file),
+            "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{self.ports['kafka']}",
+            "SCHEMA_REGISTRY_URL": self.registry_url,
+            "LEDGER_URL": self.ledger_url,
+        }
+
+    def endpoints(self) -> dict[str, Any]:
+        """What any client needs to connect, passwords included."""
+        environment = self.environment()
+        return {
+            "airflow": {
+                "url": self.airflow_url,
+                "user": self.settings.get("AIRFLOW_ADMIN_USER") or "admin",
+                "password": self.secret("AIRFLOW_ADMIN_PASSWORD"),
+            },
+            "kafka": {"bootstrap_servers": environment["KAFKA_BOOTSTRAP_SERVERS"], "security_protocol": "PLAINTEXT"},
+            "registry": {"url": self.registry_url},
+            "cassandra": {
+                "host": HOST,
+                "port": self.ports["cassandra"],
+                "user": environment["CASSANDRA_USER"],
+                "password": environment["CASSANDRA_PASSWORD"],
+                "keyspace": environment.get("CASSANDRA_KEYSPACE", "analytics"),
+            },
+            "postgres": {
+                "host": HOST,
+                "port": self.ports["postgres"],
+                "user": "penstock",
+                "password": self.secret("LEDGER_DB_PASSWORD"),
+                "database": "penstock",
+                "url": self.ledger_url,
+            },
+            "supervisor": {
+                "url": f"http://{HOST}:{self.ports['supervisor']}/RPC2",
+                "user": "penstock",
+                "password": self.secret("SUPERVISOR_PASSWORD"),
+            },
+        } | ({"replay": {"url": f"http://{HOST}:{self.ports['replay']}"}} if self.replay else {})
+
+    def connection(self, **fields: Any) -> str:
+        """An Airflow connection in its JSON form."""
+        return json.dumps(fields)
+
+
+_PASSED_ON = frozenset(
+    (
+        "CASSANDRA_KEYSPACE",
+        "CASSANDRA_REPLICATION",
+        "DAILY_DATA_TOPIC",
+        "DAILY_SINK_TABLE",
+        "HOURLY_DATA_TOPIC",
+        "HOURLY_SINK_TABLE",
+    )
+)
+"""Keys of .env that programs read under the same name."""
+
+
+def template_folder(server: str) -> Path:
+    """Where a server's configuration is written once, for every way to run it."""
+    return INCLUDE / server

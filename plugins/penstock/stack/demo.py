@@ -1,0 +1,109 @@
+"""The main job, run as a user would: DAG runs through the real scheduler, then the ledger's word on each batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from penstock.core.batch import Interval
+from penstock.core.errors import Fatal
+from penstock.ledger.store import Ledger, LedgerRow
+from penstock.pipelines import PIPELINES
+from penstock.stack.airflow_api import Airflow
+from penstock.stack.context import Context
+from penstock.stack.report import Report, Step, console
+
+_HOURS = 3
+_HISTORIC_DAYS = 7
+_TIMEOUT = 900.0
+
+DAG_IDS = ("weather_hourly", "weather_daily", "weather_historic")
+
+
+def airflow(context: Context) -> Airflow:
+    """A client of this instance's Airflow."""
+    at = context.endpoints()["airflow"]
+    return Airflow(at["url"], at["user"], at["password"])
+
+
+def run(context: Context, report: Report) -> list[LedgerRow]:
+    """Backfill the last hours and the last day, run a week of history, and return what the ledger says of them."""
+    client = airflow(context)
+    source = "the replay server (LIVE=1 asks the real API)" if context.replay else "the real Open-Meteo API"
+    report.line(f"source: {source}")
+    step = report.step("airflow")
+    client.wait_for_dags(set(DAG_IDS))
+    step.done("shows the DAGs")
+
+    began = datetime.now(UTC)
+    hour = began.replace(minute=0, second=0, microsecond=0)
+    day = hour.replace(hour=0)
+    historic = report.step("weather_historic")
+    client.pause("weather_historic", paused=False)
+    conf = {
+        "start_date": (day - timedelta(days=_HISTORIC_DAYS + 1)).date().isoformat(),
+        "end_date": (day - timedelta(days=2)).date().isoformat(),
+    }
+    historic_run = client.trigger("weather_historic", conf)
+    for pipeline, interval in (
+        ("weather_hourly", Interval(hour - timedelta(hours=_HOURS), hour)),
+        ("weather_daily", Interval(day - timedelta(days=1), day)),
+    ):
+        run_pipeline(client, pipeline, interval, report)
+    state = client.wait("weather_historic", historic_run, _TIMEOUT)
+    historic.done(state)
+    ledger = Ledger(context.ledger_url)
+    return [row for row in ledger.batches() if row.started >= began - timedelta(seconds=1)]
+
+
+def run_pipeline(client: Airflow, pipeline: str, interval: Interval, report: Report) -> None:
+    """Run every batch of a scheduled pipeline in `interval`, whether it ran before or not, and wait."""
+    step = report.step(pipeline)
+    client.pause(pipeline, paused=False)
+    start_backfill(client, pipeline, interval, backwards=False)
+    _wait_for_runs(client, pipeline, interval, step)
+    step.done("ended")
+
+
+def start_backfill(client: Airflow, pipeline: str, interval: Interval, *, backwards: bool) -> int:
+    """Start Airflow's backfill of the data intervals that begin in `interval`."""
+    if PIPELINES[pipeline].schedule is None:
+        raise Fatal(f"{pipeline} has no schedule, so it has no data intervals to fill: trigger its DAG instead")
+    last = interval.end - timedelta(microseconds=1)
+    return client.backfill(pipeline, interval.start, last, backwards=backwards)
+
+
+def _wait_for_runs(client: Airflow, pipeline: str, interval: Interval, step: Step) -> None:
+    """Wait until no run of these data intervals is under way, be it the backfill's or the schedule's."""
+    deadline = time.monotonic() + _TIMEOUT
+    while under_way := list(_under_way(client, pipeline, interval)):
+        if time.monotonic() > deadline:
+            raise Fatal(
+                f"{len(under_way)} runs of {pipeline} have not ended within {_TIMEOUT:.0f} s: see the Airflow UI"
+            )
+        step.say(f"{len(under_way)} runs to go")
+        time.sleep(0.5)
+
+
+def _under_way(client: Airflow, pipeline: str, interval: Interval) -> Iterable[str]:
+    for each in client.runs(pipeline):
+        logical = each["logical_date"]
+        inside = logical and interval.start <= datetime.fromisoformat(logical) < interval.end
+        if inside and each["state"] in {"queued", "running"}:
+            yield each["dag_run_id"]
+
+
+def print_addresses(context: Context) -> None:
+    """Say where everything is, and where the passwords are."""
+    at = context.endpoints()
+    lines = (
+        f"Airflow UI       {at['airflow']['url']}  (user {at['airflow']['user']})",
+        f"Kafka            {at['kafka']['bootstrap_servers']}",
+        f"schema registry  {at['registry']['url']}",
+        f"Cassandra        {at['cassandra']['host']}:{at['cassandra']['port']}/{at['cassandra']['keyspace']}",
+        f"ledger           {at['postgres']['host']}:{at['postgres']['port']}/{at['postgres']['database']}",
+        f"passwords        {context.layout.env_file}, or `penstock endpoints --json`",
+    )
+    for line in lines:
+        console.print(line, highlight=False, markup=False)

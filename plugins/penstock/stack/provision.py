@@ -1,0 +1,44 @@
+"""What the pipelines write to, made from their declarations: topics, schemas, keyspace, tables, the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from penstock.core.settings import Cassandra, Kafka, ledger_url
+from penstock.stack import cassandra_admin
+
+_PARTITIONS = 3
+
+
+def provision(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Idempotent. Needs the addresses of core/settings.py, and CASSANDRA_ADMIN_PASSWORD.
+
+    Raises Fatal for an incompatible change of a contract, naming the field, before any data is written with it.
+    """
+    from penstock.kafka import topics
+    from penstock.kafka.registry import Registry
+    from penstock.ledger.store import Ledger
+    from penstock.pipelines import PIPELINES
+    from penstock.sinks.cassandra import CassandraSink
+
+    kafka, cassandra = Kafka.from_env(environment), Cassandra.from_env(environment)
+
+    say("migrating the ledger")
+    Ledger(ledger_url(environment)).migrate()
+
+    say("making topics")
+    names = [name for each in PIPELINES.values() for name in (each.topic, each.dead_letter_topic)]
+    topics.ensure(kafka.bootstrap_servers, [topics.Topic(name, _PARTITIONS) for name in dict.fromkeys(names)])
+
+    say("registering contracts")
+    registry = Registry(kafka.registry_url)
+    for pipeline in PIPELINES.values():
+        registry.register(f"{pipeline.topic}-value", pipeline.contract)
+
+    say("making Cassandra's roles")
+    cassandra_admin.provision(cassandra, environment["CASSANDRA_ADMIN_PASSWORD"])
+
+    say("making tables")
+    for pipeline in PIPELINES.values():
+        for sink in pipeline.sinks:
+            CassandraSink(cassandra, sink.table, pipeline.contract).setup()

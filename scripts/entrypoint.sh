@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Starts one role of the platform, in a container and in the local stack alike: entrypoint.sh ROLE [ARGUMENT...]
+# It waits until what the role needs takes connections, then gives its place to the role's process, so that signals
+# arrive there. Everything it reads comes from the environment, and nothing secret goes onto a command line.
+set -euo pipefail
+
+readonly wait_seconds="${PENSTOCK_WAIT_SECONDS:-120}"
+
+usage() {
+  cat <<'TEXT'
+usage: entrypoint.sh ROLE [ARGUMENT...]
+  init            migrate Airflow's database and make its admin user; safe to repeat
+  api-server | scheduler | dag-processor | triggerer | celery worker
+                  a component of Airflow
+  spark-master | spark-worker
+                  a process of the Spark cluster
+  replay-api      recorded sources, for where there is no internet
+  penstock        the platform's own command
+TEXT
+}
+
+fail() {
+  printf 'entrypoint.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+# The HOST:PORT of a URL, whose port may be left to a default: address_of URL DEFAULT_PORT
+address_of() {
+  local authority="${1#*://}"
+  authority="${authority%%[/?]*}"
+  authority="${authority##*@}"
+  [[ "$authority" == *:* ]] || authority+=":$2"
+  printf '%s\n' "$authority"
+}
+
+answers() {
+  # shellcheck disable=SC2016 # the inner shell expands its own arguments
+  timeout 2 bash -c ': <"/dev/tcp/$0/$1"' "${1%:*}" "${1##*:}" 2>/dev/null
+}
+
+# Waits until one of some addresses takes connections: wait_for WHAT HOST:PORT...
+wait_for() {
+  local what="$1" deadline=$((SECONDS + wait_seconds)) address
+  shift
+  while true; do
+    for address in "$@"; do
+      if answers "$address"; then return; fi
+    done
+    if ((SECONDS >= deadline)); then
+      fail "$what did not answer at $* within $wait_seconds s: see whether it runs, and its log"
+    fi
+    sleep 0.5
+  done
+}
+
+# Waits for each server that one of these settings names: wait_for_needs SETTING...
+wait_for_needs() {
+  local setting addresses
+  for setting in "$@"; do
+    [[ -n "${!setting:-}" ]] || fail "$setting is not set: .env.example says what it means"
+    case "$setting" in
+      AIRFLOW__DATABASE__SQL_ALCHEMY_CONN) wait_for "Airflow's database" "$(address_of "${!setting}" 5432)" ;;
+      AIRFLOW__CELERY__BROKER_URL) wait_for "the Celery broker" "$(address_of "${!setting}" 6379)" ;;
+      LEDGER_URL) wait_for "the ledger's database" "$(address_of "${!setting}" 5432)" ;;
+      SCHEMA_REGISTRY_URL) wait_for "the schema registry" "$(address_of "${!setting}" 80)" ;;
+      SPARK_MASTER_URL) wait_for "the Spark master" "$(address_of "${!setting}" 7077)" ;;
+      KAFKA_BOOTSTRAP_SERVERS)
+        IFS=, read -ra addresses <<<"${!setting}"
+        wait_for "Kafka" "${addresses[@]}"
+        ;;
+      CASSANDRA_HOSTS)
+        IFS=, read -ra addresses <<<"${!setting}"
+        wait_for "Cassandra" "${addresses[@]/%/:${CASSANDRA_PORT:-9042}}"
+        ;;
+    esac
+  done
+}
+
+# Installs _PIP_ADDITIONAL_REQUIREMENTS beside the locked packages, at the locked versions of what both have.
+install_additional_requirements() {
+  local requirements target constraints
+  read -ra requirements <<<"${_PIP_ADDITIONAL_REQUIREMENTS:-}"
+  ((${#requirements[@]})) || return 0
+  echo "entrypoint.sh: installing ${requirements[*]} because _PIP_ADDITIONAL_REQUIREMENTS says so: this delays every" \
+    "start and pins nothing, so use it to try something out and build an image for anything else" >&2
+  target="${AIRFLOW_HOME:?}/additional-requirements/$1"
+  constraints="$(mktemp)"
+  python -c 'from importlib.metadata import distributions as d; print(*{f"{p.name}=={p.version}" for p in d()}, sep="\n")' \
+    >"$constraints"
+  if python -c 'import pip' 2>/dev/null; then
+    python -m pip install --quiet --no-cache-dir --upgrade --target "$target" --constraint "$constraints" "${requirements[@]}"
+  else
+    uv pip install --quiet --python "$(command -v python)" --target "$target" --constraint "$constraints" "${requirements[@]}"
+  fi
+  rm "$constraints"
+  export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$target"
+}
+
+init() {
+  local setting
+  for setting in AIRFLOW_ADMIN_USER AIRFLOW_ADMIN_PASSWORD; do
+    [[ -n "${!setting:-}" ]] || fail "$setting is not set: run \`make env\`, which generates what .env lacks"
+  done
+  airflow db migrate
+  exec python -m penstock.airflow.admin_user
+}
+
+role="${1:-}"
+[[ -n "$role" ]] || {
+  usage >&2
+  exit 2
+}
+shift
+
+case "$role" in
+  init)
+    wait_for_needs AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
+    install_additional_requirements "$role"
+    init
+    ;;
+  api-server | scheduler | dag-processor | triggerer)
+    wait_for_needs AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
+    install_additional_requirements "$role"
+    exec airflow "$role" "$@"
+    ;;
+  celery)
+    wait_for_needs AIRFLOW__DATABASE__SQL_ALCHEMY_CONN AIRFLOW__CELERY__BROKER_URL
+    install_additional_requirements "$role"
+    exec airflow celery "$@"
+    ;;
+  spark-master)
+    exec spark-class org.apache.spark.deploy.master.Master "$@"
+    ;;
+  spark-worker)
+    wait_for_needs SPARK_MASTER_URL
+    exec spark-class org.apache.spark.deploy.worker.Worker "$@" "$SPARK_MASTER_URL"
+    ;;
+  replay-api)
+    exec python -m apps.replay_api "$@"
+    ;;
+  penstock)
+    if [[ "${1:-}" == provision ]]; then
+      wait_for_needs LEDGER_URL KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL CASSANDRA_HOSTS
+    fi
+    exec penstock "$@"
+    ;;
+  -h | --help | help)
+    usage
+    ;;
+  *)
+    usage >&2
+    fail "there is no role $role"
+    ;;
+esac
