@@ -7,5 +7,7 @@ from collections.abc import Mapping
 from penstock.core.pipeline import Pipeline
 from penstock.pipelines.weather import WEATHER_DAILY, WEATHER_HOURLY
 
+__all__ = ["PIPELINES", "WEATHER_DAILY", "WEATHER_HOURLY"]
+
 PIPELINES: Mapping[str, Pipeline] = {pipeline.name: pipeline for pipeline in (WEATHER_HOURLY, WEATHER_DAILY)}
 """{name: pipeline}, in the order in which they are shown."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from penstock.core import settings
@@ -15,23 +14,12 @@ from penstock.sources.open_meteo_request import Block
 _SERVICE = settings.OpenMeteo.from_env()
 
 
-class LedgerBudget:
-    """The calls that all workers share, counted in the ledger, which is opened when the first call is made."""
-
-    def spend(self, host: str, weight: float) -> AbstractContextManager[None]:
-        """Wait for a turn and hold it for one request. Raises Retry where the budget is used up for long."""
-        from penstock.ledger.limits import CallBudget  # noqa: PLC0415 - a DAG file that imports this must stay quick
-
-        return CallBudget.of(_SERVICE, settings.ledger_url()).spend(host, weight)
-
-
 def _source(block: Block, contract: str, variables: list[str]) -> OpenMeteo:
     return OpenMeteo(
         block=block,
         contract=Contract.load(settings.INCLUDE / "avro" / contract),
         settings=_SERVICE,
         defaults={"latitudes": LATITUDES, "longitudes": LONGITUDES, "variables": variables},
-        budget=LedgerBudget(),
     )
 
 

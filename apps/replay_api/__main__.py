@@ -1,0 +1,34 @@
+"""`python -m apps.replay_api`: serve the replay API until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+
+import uvicorn
+
+from apps.replay_api.app import create_app
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(prog="python -m apps.replay_api", description="Serve Open-Meteo's shapes.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8600, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--now", type=_moment, help="stop the clock at this time, such as 2026-03-31T07:00Z")
+    arguments = parser.parse_args()
+    uvicorn.run(create_app(arguments.now), host=arguments.host, port=arguments.port, log_level="warning")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-31T07:00Z") from error
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} has no UTC offset: write {text}Z")
+    return moment
+
+
+if __name__ == "__main__":
+    main()
