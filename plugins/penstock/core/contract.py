@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -68,7 +69,10 @@ _PROMOTIONS = {
     (Kind.FLOAT, Kind.DOUBLE),
 }
 
-_INTEGER_BITS = {Kind.INT: 32, Kind.DATE: 32, Kind.LONG: 64, Kind.TIMESTAMP: 64}
+INTEGER_BITS = {Kind.INT: 32, Kind.DATE: 32, Kind.LONG: 64, Kind.TIMESTAMP: 64}
+
+LARGEST = {Kind.FLOAT: (2 - 2**-23) * 2.0**127, Kind.DOUBLE: sys.float_info.max}
+"""The largest finite value of IEEE 754's binary32 and binary64."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +123,12 @@ class Field:
             return f"{self.name} is {value!r}, not a {self.kind}"
         if isinstance(value, str | bool):
             return None
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return f"{self.name} is {value!r}, not a finite number"
-        if (bits := _INTEGER_BITS.get(self.kind)) and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        if (bits := INTEGER_BITS.get(self.kind)) and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
             return f"{self.name} is {value!r}, which does not fit {bits} bits"
+        if (largest := LARGEST.get(self.kind)) and abs(value) > largest:
+            return f"{self.name} is too large for a {self.kind}"
         if self.minimum is not None and value < self.minimum:
             return f"{self.name} is {value!r}, below its minimum of {self.minimum}"
         if self.maximum is not None and value > self.maximum:
@@ -134,7 +140,7 @@ class Field:
             return isinstance(value, str)
         if self.kind is Kind.BOOLEAN or isinstance(value, bool):
             return self.kind is Kind.BOOLEAN and isinstance(value, bool)
-        if self.kind in _INTEGER_BITS:
+        if self.kind in INTEGER_BITS:
             return isinstance(value, int)
         return isinstance(value, int | float)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+
+from penstock.core.record import Value
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,44 @@ class Landed:
     def from_json(cls, data: dict[str, Any]) -> Landed:
         """Read what `to_json` wrote."""
         return cls(**data)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where in a table the rows of one batch are: partition keys, and the event times from `first` to `last`.
+
+    Times are the contract's physical values (ms or days since the epoch), both inclusive.
+    """
+
+    partitions: tuple[tuple[Value, ...], ...]
+    first: int
+    last: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Only JSON types."""
+        return {"partitions": [list(each) for each in self.partitions], "first": self.first, "last": self.last}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Extent:
+        """Read what `to_json` wrote."""
+        return cls(tuple(tuple(each) for each in data["partitions"]), data["first"], data["last"])
+
+    @classmethod
+    def around(cls, extents: Sequence[Extent]) -> Extent | None:
+        """The extent that covers all of `extents`, or None where there are none."""
+        if not extents:
+            return None
+        partitions = dict.fromkeys(partition for extent in extents for partition in extent.partitions)
+        return cls(tuple(partitions), min(each.first for each in extents), max(each.last for each in extents))
+
+
+@dataclass(frozen=True)
+class Count:
+    """The rows of an extent, by who wrote them last: the batch itself, or another with a newer or an older as-of time.
+
+    A batch has landed whole where own + newer is at least what it landed; `older` rows in its place are missing ones.
+    """
+
+    own: int
+    newer: int = 0
+    older: int = 0
