@@ -1,0 +1,158 @@
+"""What a landing is asked to do, which offsets it reads for that, and how it accounts for every record."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from penstock.core.contract import Contract
+from penstock.core.counts import Landed, OffsetRange, Produced
+from penstock.core.errors import Fatal, PenstockError
+
+PATIENCE_SECONDS = 60.0
+
+_NEAR = 50_000
+"""Offsets between two ranges that are rather read, and left to others, than given a read of their own."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The batches of one topic to be landed in one table.
+
+    `patience` is how long, in seconds, a server may be away before the landing fails.
+    """
+
+    contract: Contract
+    topic: str
+    dead_letter_topic: str
+    table: str
+    batches: tuple[Produced, ...]
+    patience: float = PATIENCE_SECONDS
+
+    def __post_init__(self) -> None:
+        ids = [each.batch_id for each in self.batches]
+        if twice := sorted({each for each in ids if ids.count(each) > 1}):
+            raise Fatal(f"a landing is asked for more than one attempt of {', '.join(twice)}: give the last one only")
+        if elsewhere := sorted({each.topic for each in self.batches} - {self.topic}):
+            raise Fatal(f"a landing from {self.topic} is asked for batches on {', '.join(elsewhere)}")
+
+    @property
+    def records(self) -> int:
+        """How many records the batches have on the topic."""
+        return sum(on_topic(each) for each in self.batches)
+
+    def to_json(self) -> dict[str, Any]:
+        """Only JSON types."""
+        return {
+            "contract": self.contract.schema,
+            "topic": self.topic,
+            "dead_letter_topic": self.dead_letter_topic,
+            "table": self.table,
+            "batches": [each.to_json() for each in self.batches],
+            "patience": self.patience,
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Request:
+        """Read the file that holds what `to_json` wrote. Raises Fatal where it is no request."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                contract=Contract(data["contract"], f"the contract in {path.name}"),
+                topic=data["topic"],
+                dead_letter_topic=data["dead_letter_topic"],
+                table=data["table"],
+                batches=tuple(Produced.from_json(each) for each in data["batches"]),
+                patience=float(data.get("patience", PATIENCE_SECONDS)),
+            )
+        except FileNotFoundError as error:
+            raise Fatal(f"the landing request {path} does not exist") from error
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise Fatal(f"{path} is no landing request: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one task did with the records of one batch; see Landed."""
+
+    read: int = 0
+    landed: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    foreign: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+def on_topic(produced: Produced) -> int:
+    """How many of the batch's records the topic must hold: all but those that went to the dead letters at once."""
+    return produced.acked - produced.rejected
+
+
+def reads(batches: Iterable[Produced]) -> list[list[OffsetRange]]:
+    """The batches' ranges as a few reads, each with at most one range a partition.
+
+    What overlaps or is near is read once. Every offset of every range is in exactly one read.
+    """
+    by_partition: dict[int, list[OffsetRange]] = defaultdict(list)
+    for each in sorted({each for batch in batches for each in batch.ranges}, key=lambda each: each.start):
+        merged = by_partition[each.partition]
+        if merged and each.start - merged[-1].end <= _NEAR:
+            merged[-1] = OffsetRange(each.partition, merged[-1].start, max(merged[-1].end, each.end))
+        else:
+            merged.append(each)
+    most = max(map(len, by_partition.values()), default=0)
+    return [[ranges[turn] for ranges in by_partition.values() if turn < len(ranges)] for turn in range(most)]
+
+
+def account(batches: Sequence[Produced], tallies: Iterable[tuple[int, Tally]]) -> list[Landed]:
+    """The counts of each batch, from those of the tasks: (index of the batch, tally).
+
+    Raises Fatal where a record that was acknowledged was not found, or one more than that, or one without a fate.
+    """
+    sums = [Tally()] * len(batches)
+    for index, tally in tallies:
+        sums[index] += tally
+    if wrong := [said for batch, tally in zip(batches, sums, strict=True) if (said := _discrepancy(batch, tally))]:
+        raise Fatal("; ".join(wrong))
+    return [
+        Landed(batch.batch_id, each.read, each.landed, each.rejected, each.duplicates, each.foreign)
+        for batch, each in zip(batches, sums, strict=True)
+    ]
+
+
+def _discrepancy(batch: Produced, tally: Tally) -> str | None:
+    expected = on_topic(batch)
+    if tally.read != expected:
+        where = ", ".join(f"{each.partition}: [{each.start}, {each.end})" for each in batch.ranges) or "none"
+        missing = expected - tally.read
+        what = f"{missing} of its {expected} records are missing" if missing > 0 else f"{-missing} records too many are"
+        return (
+            f"batch {batch.batch_id}: {what} in the offsets of {batch.topic} that were acknowledged ({where}): "
+            "produce the batch again"
+        )
+    fates = tally.landed + tally.rejected + tally.duplicates
+    if tally.read != fates:
+        return f"batch {batch.batch_id}: {tally.read} records were read and only {fates} are accounted for"
+    return None
+
+
+def write_report(path: Path, landed: Sequence[Landed], seconds: Mapping[str, float]) -> None:
+    """Write {"batches": [counts, ...], "seconds": {part of the job: how long it took}}, whole or not at all."""
+    _write(path, {"batches": [each.to_json() for each in landed], "seconds": dict(seconds)})
+
+
+def write_error(report: Path, error: PenstockError) -> None:
+    """Write `error.json` beside the report that there will not be: {"kind": "Retry" or "Fatal", "message": ...}."""
+    _write(report.with_name("error.json"), {"kind": type(error).__name__, "message": str(error)})
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    staging = path.with_name(f".{path.name}.new")
+    staging.write_text(json.dumps(data), encoding="utf-8")
+    staging.replace(path)

@@ -1,0 +1,87 @@
+"""Lands batches of one topic in one Cassandra table: `land_batch.py --request FILE --report FILE`.
+
+The request is what penstock.sinks.landing.Request reads. The report, {"batches": [counts, ...]}, is written when
+everything has landed; otherwise `error.json` is, beside it, with `kind` and `message`. Addresses and secrets come from
+the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from penstock.core.errors import PenstockError
+from penstock.core.settings import Cassandra, Kafka
+from penstock.sinks.landing import Request, write_error, write_report
+from penstock.sinks.spark_daemon import prefer_installed_packages
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from penstock.sinks.prepare import Writers
+
+# Kafka must not be among the sources of Spark's first API: it turns each row into objects and back.
+_SECOND_API = {"spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text"}
+# Up to so many records, compiling code for them takes longer than it saves.
+_FEW = 200_000
+_INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Land what is asked for. Returns 0, or 1 after saying why not."""
+    parser = argparse.ArgumentParser(description="Land batches of one topic in one Cassandra table.")
+    parser.add_argument("--request", type=Path, required=True)
+    parser.add_argument("--report", type=Path, required=True)
+    files = parser.parse_args(arguments)
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions too
+    try:
+        _run(files.request, files.report)
+    except PenstockError as error:
+        write_error(files.report, error)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - stderr is the task's log
+        return 1
+    return 0
+
+
+def _run(request_file: Path, report: Path) -> None:
+    request, kafka, cassandra = Request.load(request_file), Kafka.from_env(), Cassandra.from_env()
+    prefer_installed_packages()
+    with ThreadPoolExecutor(1) as beside:
+        prepared = beside.submit(_prepare, request, kafka, cassandra)
+        spark = _session(request)
+    from penstock.sinks.spark_landing import land
+
+    writers = prepared.result()
+    ready = time.time()
+    landed = land(spark, request, writers, kafka, cassandra)
+    # spark-submit, which started this process, has become the JVM.
+    seconds = {"starting": ready - psutil.Process(os.getppid()).create_time(), "landing": time.time() - ready}
+    # The session is not stopped: it ends with this process, and a second sooner than by its own stop().
+    write_report(report, landed, seconds)
+
+
+def _session(request: Request) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(f"land {request.topic}")
+    options: dict[str, Any] = _SECOND_API | (_INTERPRETED if request.records <= _FEW else {})
+    return builder.config(map=options).getOrCreate()
+
+
+def _prepare(request: Request, kafka: Kafka, cassandra: Cassandra) -> Writers:
+    from penstock.sinks.prepare import prepare
+
+    return prepare(request, kafka, cassandra)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
