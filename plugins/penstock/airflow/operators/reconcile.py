@@ -1,0 +1,120 @@
+"""The last step of a run: hold what landed against what was fetched, and against what the sinks count themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from penstock.airflow.assets import table_assets
+from penstock.airflow.errors import airflow_errors
+from penstock.airflow.handover import ProducedBatch, landed_by_id, produced_batches
+from penstock.airflow.recording import attempt, ledger, run_of
+from penstock.core.counts import Count, Landed
+from penstock.core.errors import Fatal
+from penstock.core.pipeline import Pipeline
+from penstock.core.settings import Cassandra
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from penstock.ledger.reconcile import Verdict
+    from penstock.sinks.base import Sink
+
+_MOST_NAMED = 5
+
+
+class ReconcileOperator(BaseOperator):
+    """Judges each batch of a run, writes the verdicts to the ledger, and fails where one is not whole.
+
+    Success emits the Assets of the pipeline's tables, with the counts as their extra.
+
+    Args:
+        pipeline: What the batches are of.
+        produced: The result of the produce task, or of all its mapped instances.
+        landed: The result of the land task.
+        kwargs: Those of BaseOperator.
+    """
+
+    template_fields: Sequence[str] = ("produced", "landed")
+
+    def __init__(self, *, pipeline: Pipeline, produced: Any, landed: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("outlets", table_assets(pipeline))
+        super().__init__(**kwargs)
+        self.pipeline = pipeline
+        self.produced = produced
+        self.landed = landed
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the sums of the counts over the run's batches.
+
+        Raises AirflowFailException, naming the hop and the numbers, where a record is missing; TryAgain where a sink
+        or the ledger is away.
+        """
+        from penstock.ledger.store import Hop
+
+        with airflow_errors():
+            batches = produced_batches(self.produced, self.pipeline.name)
+            landed = landed_by_id(self.landed)
+            run = run_of(context)
+            with attempt(Hop.RECONCILE, run, {each.batch: each.produced.as_of for each in batches}):
+                verdicts = self._judge(batches, landed)
+            with ledger() as open_ledger:
+                for each, verdict in zip(batches, verdicts, strict=True):
+                    open_ledger.reconciled(each.batch, verdict, run, as_of=each.produced.as_of)
+            _refuse_gaps(batches, verdicts)
+            sums = _sums(batches, landed)
+            for asset in self.outlets:
+                context["outlet_events"][asset].extra = sums
+            return sums
+
+    def _judge(self, batches: Sequence[ProducedBatch], landed: Mapping[str, Landed]) -> list[Verdict]:
+        from penstock.ledger.reconcile import verdict
+        from penstock.sinks.cassandra import CassandraSink
+
+        settings = Cassandra.from_env()
+        with ExitStack() as open_sinks:
+            sinks = {
+                each.table: open_sinks.enter_context(
+                    closing(CassandraSink(settings, each.table, self.pipeline.contract))
+                )
+                for each in self.pipeline.sinks
+            }
+            return [
+                verdict(
+                    each.produced,
+                    landed[each.produced.batch_id],
+                    {name: _count(sink, each) for name, sink in sinks.items()},
+                )
+                for each in batches
+            ]
+
+
+def _count(sink: Sink, batch: ProducedBatch) -> Count:
+    """What the sink itself counts where the batch's rows belong."""
+    return sink.count(batch.extent, batch.produced.as_of) if batch.extent else Count(own=0)
+
+
+def _refuse_gaps(batches: Sequence[ProducedBatch], verdicts: Sequence[Verdict]) -> None:
+    gaps = [
+        f"{each.produced.batch_id}: {verdict.text}"
+        for each, verdict in zip(batches, verdicts, strict=True)
+        if not verdict.whole
+    ]
+    if gaps:
+        more = f"; and {len(gaps) - _MOST_NAMED} more, see the ledger" if len(gaps) > _MOST_NAMED else ""
+        raise Fatal(f"{len(gaps)} of {len(batches)} batches are not whole. {'; '.join(gaps[:_MOST_NAMED])}{more}")
+
+
+def _sums(batches: Sequence[ProducedBatch], landed: Mapping[str, Landed]) -> dict[str, Any]:
+    produced = [each.produced for each in batches]
+    return {
+        "batches": len(produced),
+        "fetched": sum(each.fetched for each in produced),
+        "acked": sum(each.acked for each in produced),
+        "landed": sum(each.landed for each in landed.values()),
+        "rejected": sum(each.rejected for each in produced) + sum(each.rejected for each in landed.values()),
+        "duplicates": sum(each.duplicates for each in landed.values()),
+    }
