@@ -9,13 +9,15 @@ readonly wait_seconds="${PENSTOCK_WAIT_SECONDS:-120}"
 usage() {
   cat <<'TEXT'
 usage: entrypoint.sh ROLE [ARGUMENT...]
-  init            migrate Airflow's database and make its admin user; safe to repeat
+  init            migrate Airflow's database, make its admin user, pools and Variables; safe to repeat
   api-server | scheduler | dag-processor | triggerer | celery worker
                   a component of Airflow
   spark-master | spark-worker
                   a process of the Spark cluster
   replay-api      recorded sources, for where there is no internet
   penstock        the platform's own command
+  airflow | python | bash
+                  this program
 TEXT
 }
 
@@ -26,9 +28,9 @@ fail() {
 
 # The HOST:PORT of a URL, whose port may be left to a default: address_of URL DEFAULT_PORT
 address_of() {
-  local authority="${1#*://}"
+  local authority="${1##*@}"
+  authority="${authority#*://}"
   authority="${authority%%[/?]*}"
-  authority="${authority##*@}"
   [[ "$authority" == *:* ]] || authority+=":$2"
   printf '%s\n' "$authority"
 }
@@ -76,15 +78,17 @@ wait_for_needs() {
   done
 }
 
-# Installs _PIP_ADDITIONAL_REQUIREMENTS beside the locked packages, at the locked versions of what both have.
+# Installs _PIP_ADDITIONAL_REQUIREMENTS beside the locked packages, at the locked versions of what both have:
+# install_additional_requirements ROLE
 install_additional_requirements() {
   local requirements target constraints
   read -ra requirements <<<"${_PIP_ADDITIONAL_REQUIREMENTS:-}"
   ((${#requirements[@]})) || return 0
-  echo "entrypoint.sh: installing ${requirements[*]} because _PIP_ADDITIONAL_REQUIREMENTS says so: this delays every" \
-    "start and pins nothing, so use it to try something out and build an image for anything else" >&2
+  echo "entrypoint.sh: installing ${requirements[*]}, as _PIP_ADDITIONAL_REQUIREMENTS says: this delays every start and" \
+    "pins nothing, so use it to try something out and build an image for anything else" >&2
   target="${AIRFLOW_HOME:?}/additional-requirements/$1"
-  constraints="$(mktemp)"
+  constraints="$target.constraints"
+  mkdir -p "$target"
   python -c 'from importlib.metadata import distributions as d; print(*{f"{p.name}=={p.version}" for p in d()}, sep="\n")' \
     >"$constraints"
   if python -c 'import pip' 2>/dev/null; then
@@ -92,7 +96,6 @@ install_additional_requirements() {
   else
     uv pip install --quiet --python "$(command -v python)" --target "$target" --constraint "$constraints" "${requirements[@]}"
   fi
-  rm "$constraints"
   export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$target"
 }
 
@@ -102,7 +105,7 @@ init() {
     [[ -n "${!setting:-}" ]] || fail "$setting is not set: run \`make env\`, which generates what .env lacks"
   done
   airflow db migrate
-  exec python -m penstock.airflow.admin_user
+  exec python -m penstock.airflow.init
 }
 
 role="${1:-}"
@@ -143,6 +146,10 @@ case "$role" in
       wait_for_needs LEDGER_URL KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL CASSANDRA_HOSTS
     fi
     exec penstock "$@"
+    ;;
+  airflow | python | bash)
+    # What a Kubernetes pod of Airflow starts, and what a person runs in a container.
+    exec "$role" "$@"
     ;;
   -h | --help | help)
     usage
