@@ -69,3 +69,6 @@ format: $(STAMP) ## format the code
 lock: $(STAMP) ## resolve the dependencies anew
 	@.venv/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade -q -o requirements.lock
+	@.venv/bin/uv pip compile include/docker/executors.in --constraint requirements.lock --universal --generate-hashes \
+		--python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		$$(sed -nE 's/^([^ =]+)==.*/--no-emit-package \1/p' requirements.lock) --upgrade -q -o include/docker/executors.lock

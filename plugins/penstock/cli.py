@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -15,7 +16,7 @@ import typer
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
-from penstock.core.settings import PROJECT
+from penstock.core.settings import PROJECT, Cassandra, Kafka, ledger_url
 from penstock.ledger.render import render_rows
 from penstock.ledger.store import Ledger
 from penstock.stack import demo as demo_run
@@ -219,16 +220,15 @@ def topic(name: Annotated[str | None, typer.Argument(help="one topic; all where 
     """Show topics with their partitions and offsets."""
     from penstock.kafka.topics import describe
 
-    servers_at = Context.load().environment()["KAFKA_BOOTSTRAP_SERVERS"]
-    for each in describe(servers_at, name):
+    for each in describe(Kafka.from_env(_addresses()).bootstrap_servers, name):
         console.print(str(each), highlight=False, markup=False)
 
 
 @app.command()
 def demo() -> None:
-    """Start the stack, run the weather DAGs through Airflow, show that every record landed. LIVE=1 asks the real API."""
-    live = os.environ.get("LIVE") == "1"
-    context = Context.load(create=True).with_replay(not live)
+    """Start the stack, run the weather DAGs, show that every record landed. LIVE=1 asks the real API."""
+    context = Context.load(create=True)
+    context = context.with_replay(context.settings.get("LIVE") != "1")
     examination.require(context)
     with report() as told:
         lifecycle.up(context, told)
@@ -274,7 +274,7 @@ def ledger(
     end: Annotated[str | None, typer.Option("--to", help="batches that start before this time, UTC")] = None,
 ) -> None:
     """List batches: fetched, acked, landed, rejected, verdict."""
-    rows = Ledger(Context.load().ledger_url).batches(
+    rows = Ledger(ledger_url(_addresses())).batches(
         pipeline=pipeline,
         since=_moment(start, "--from") if start else None,
         until=_moment(end, "--to") if end else None,
@@ -288,16 +288,14 @@ def ledger(
 @app.command()
 def verify(pipeline: str, start: From, end: To) -> None:
     """Count in Kafka and in the sink, and hold the ledger against it, whatever the landing job said."""
-    from penstock.core.settings import Cassandra, Kafka
     from penstock.ledger.verify import verify as check
     from penstock.pipelines import PIPELINES
 
-    context = Context.load()
-    environment = context.environment()
+    environment = _addresses()
     results = check(
         PIPELINES[_known_pipeline(pipeline)],
         _interval(start, end),
-        ledger=Ledger(context.ledger_url),
+        ledger=Ledger(ledger_url(environment)),
         kafka=Kafka.from_env(environment),
         cassandra=Cassandra.from_env(environment),
     )
@@ -307,6 +305,11 @@ def verify(pipeline: str, start: From, end: To) -> None:
         raise Fatal(f"the ledger has no batch of {pipeline} in that interval")
     if not all(each.whole for each in results):
         raise typer.Exit(1)
+
+
+def _addresses() -> Mapping[str, str]:
+    """Where the servers are: what this process was told, as in a container, else this checkout's local stack."""
+    return os.environ if os.environ.get("LEDGER_URL") else Context.load().environment()
 
 
 def _airflow(context: Context) -> Airflow:

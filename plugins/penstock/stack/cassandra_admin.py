@@ -46,18 +46,27 @@ def _refused(error: Exception) -> bool:
     return isinstance(error, AuthenticationFailed)
 
 
+def _logs_in(settings: Cassandra, user: str, password: str) -> bool:
+    """Raises NoHostAvailable where it is not the password that stands in the way."""
+    from cassandra.cluster import NoHostAvailable
+
+    try:
+        with _session(settings, user, password):
+            return True
+    except NoHostAvailable as error:
+        if _refused(error):
+            return False
+        raise
+
+
 def can_log_in(settings: Cassandra, admin_password: str) -> bool:
     """Whether the node knows our superuser or, new as it is, still its built-in one."""
     from cassandra.cluster import NoHostAvailable
 
-    for user, password in ((ADMIN, admin_password), _BUILT_IN):
-        try:
-            with _session(settings, user, password):
-                return True
-        except NoHostAvailable as error:
-            if not _refused(error):
-                return False
-    return False
+    try:
+        return _logs_in(settings, ADMIN, admin_password) or _logs_in(settings, *_BUILT_IN)
+    except NoHostAvailable:
+        return False
 
 
 def provision(settings: Cassandra, admin_password: str) -> None:
@@ -65,28 +74,20 @@ def provision(settings: Cassandra, admin_password: str) -> None:
 
     Idempotent. Raises Fatal where neither superuser can log in.
     """
-    from cassandra.cluster import NoHostAvailable
-
-    try:
+    if _logs_in(settings, ADMIN, admin_password):
         with _session(settings, ADMIN, admin_password) as session:
             _grant(session, settings)
-            return
-    except NoHostAvailable as error:
-        if not _refused(error):
-            raise
-    try:
-        with _session(settings, *_BUILT_IN) as session:
-            session.execute(
-                f"CREATE ROLE IF NOT EXISTS {ADMIN} WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = %s",
-                (admin_password,),
-            )
-    except NoHostAvailable as error:
-        if _refused(error):
-            raise Fatal(
-                "Cassandra refuses the superuser's password: its data was made with another CASSANDRA_ADMIN_PASSWORD;"
-                " put that one back into .env, or wipe the data with `penstock clean`"
-            ) from None
-        raise
+        return
+    if not _logs_in(settings, *_BUILT_IN):
+        raise Fatal(
+            "Cassandra refuses the superuser's password: its data was made with another CASSANDRA_ADMIN_PASSWORD;"
+            " put that one back into .env, or wipe the data with `penstock clean`"
+        )
+    with _session(settings, *_BUILT_IN) as session:
+        session.execute(
+            f"CREATE ROLE IF NOT EXISTS {ADMIN} WITH SUPERUSER = true AND LOGIN = true AND PASSWORD = %s",
+            (admin_password,),
+        )
     with _session(settings, ADMIN, admin_password) as session:
         session.execute(
             "ALTER ROLE cassandra WITH SUPERUSER = false AND LOGIN = false AND PASSWORD = %s",
@@ -102,5 +103,7 @@ def _grant(session: Session, settings: Cassandra) -> None:
         f" {{'class': 'SimpleStrategy', 'replication_factor': {settings.replication}}}"
     )
     session.execute(f'CREATE ROLE IF NOT EXISTS "{role}" WITH LOGIN = true AND PASSWORD = %s', (settings.password,))
-    session.execute(f'ALTER ROLE "{role}" WITH PASSWORD = %s', (settings.password,))
+    # Cassandra refuses a second change of a password within 5 s, so one that is right already is left alone.
+    if not _logs_in(settings, role, settings.password):
+        session.execute(f'ALTER ROLE "{role}" WITH PASSWORD = %s', (settings.password,))
     session.execute(f'GRANT ALL PERMISSIONS ON KEYSPACE "{keyspace}" TO "{role}"')

@@ -40,6 +40,7 @@ class Context:
         """
         layout = Layout.from_env()
         if create:
+            layout.env_file.parent.mkdir(parents=True, exist_ok=True)
             write_env(layout.env_file, PROJECT / ".env.example")
         if not layout.env_file.exists():
             raise Fatal(f"there is no {layout.env_file}: run `penstock env` (or `make env`) to make one")
@@ -180,6 +181,9 @@ _PASSED_ON = frozenset(
         "DAILY_SINK_TABLE",
         "HOURLY_DATA_TOPIC",
         "HOURLY_SINK_TABLE",
+        "PENSTOCK_SMALL_LANDING",
+        "PENSTOCK_WAIT_SECONDS",
+        "_PIP_ADDITIONAL_REQUIREMENTS",
     )
 )
 """Keys of .env that programs read under the same name."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal
+from penstock.core.settings import OpenMeteo
 from penstock.ledger.store import Ledger, LedgerRow
 from penstock.pipelines import PIPELINES
 from penstock.stack.airflow_api import Airflow
@@ -30,8 +31,7 @@ def airflow(context: Context) -> Airflow:
 def run(context: Context, report: Report) -> list[LedgerRow]:
     """Backfill the last hours and the last day, run a week of history, and return what the ledger says of them."""
     client = airflow(context)
-    source = "the replay server (LIVE=1 asks the real API)" if context.replay else "the real Open-Meteo API"
-    report.line(f"source: {source}")
+    report.line(f"weather comes from {source(context)}")
     step = report.step("airflow")
     client.wait_for_dags(set(DAG_IDS))
     step.done("shows the DAGs")
@@ -94,10 +94,18 @@ def _under_way(client: Airflow, pipeline: str, interval: Interval) -> Iterable[s
             yield each["dag_run_id"]
 
 
+def source(context: Context) -> str:
+    """Where this instance's weather comes from, in words."""
+    if context.replay:
+        return "the replay server on this machine (LIVE=1 asks the real API)"
+    return context.source_settings.get("BASE_URL") or OpenMeteo.from_env({}).base_url
+
+
 def print_addresses(context: Context) -> None:
     """Say where everything is, and where the passwords are."""
     at = context.endpoints()
     lines = (
+        f"weather from     {source(context)}",
         f"Airflow UI       {at['airflow']['url']}  (user {at['airflow']['user']})",
         f"Kafka            {at['kafka']['bootstrap_servers']}",
         f"schema registry  {at['registry']['url']}",

@@ -147,7 +147,7 @@ def _parse_line(written: str, where: str) -> _Line:
         if not literal and "\\" in value:
             raise Fatal(f"{where}: the value of {name} has a backslash in double quotes: use single ones")
     else:
-        value, literal = re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip(), False
+        value, literal = value.split(" #", maxsplit=1)[0].rstrip(), False
     if not literal and "$" in value:
         raise Fatal(f"{where}: the value of {name} has a $, which Docker Compose would expand: put it in single quotes")
     return _Line(written, name, value)

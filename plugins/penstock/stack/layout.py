@@ -25,6 +25,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "kafka_controller": 9093,
     "postgres": 5433,
     "registry": 8081,
+    "registry_management": 9002,
     "replay": 8090,
     "supervisor": 9001,
 }

@@ -43,9 +43,10 @@ def _init_airflow(context: Context, step: Step) -> None:
     stamp = context.layout.data("airflow") / "initialised"
     script = PROJECT / "scripts" / "entrypoint.sh"
     told = {name: value for name, value in environment.items() if name.startswith("AIRFLOW_ADMIN")}
-    lock = (PROJECT / "requirements.lock").read_bytes()
-    init = (PROJECT / "plugins" / "penstock" / "airflow" / "init.py").read_bytes()
-    wanted = hashlib.sha256(json.dumps(told, sort_keys=True).encode() + lock + init).hexdigest()
+    code = PROJECT / "plugins" / "penstock"
+    made_of = (script, PROJECT / "requirements.lock", code / "core" / "pools.py", *(code / "airflow").glob("*.py"))
+    parts = [json.dumps(told, sort_keys=True).encode(), *(path.read_bytes() for path in sorted(made_of))]
+    wanted = hashlib.sha256(b"".join(parts)).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
     step.say("migrating its database")
@@ -70,16 +71,16 @@ def _provision(context: Context, step: Step) -> None:
 
 
 def _prepare_spark(context: Context, step: Step) -> None:
-    """Write Spark's properties for this instance."""
+    """Write Spark's properties, and make its class archive where there is none."""
     from penstock.stack.spark import prepare
 
     prepare(context, step.say)
 
 
 TASKS = (
-    Task("spark", _prepare_spark),
     Task("airflow-init", _init_airflow, needs=("postgres",)),
     Task("provision", _provision, needs=("postgres", "kafka", "registry", "cassandra")),
+    Task("spark", _prepare_spark, needs=("provision",)),
 )
 
 
@@ -114,7 +115,8 @@ def up(context: Context, report: Report) -> None:
         render(server, context)
     context.supervisor.write([server.program(context) for server in servers])
     context.supervisor.start()
-    nodes: dict[str, Server | Task] = {each.name: each for each in (*servers, *TASKS)}
+    nodes: dict[str, Server | Task] = {server.name: server for server in servers}
+    nodes |= {task.name: task for task in TASKS}
     stop = threading.Event()
 
     def work(node: Server | Task) -> None:

@@ -15,8 +15,8 @@ def provision(environment: Mapping[str, str], say: Callable[[str], None]) -> Non
 
     Raises Fatal for an incompatible change of a contract, naming the field, before any data is written with it.
     """
-    from penstock.kafka import topics
     from penstock.kafka.registry import Registry
+    from penstock.kafka.topics import Topic, ensure
     from penstock.ledger.store import Ledger
     from penstock.pipelines import PIPELINES
     from penstock.sinks.cassandra import CassandraSink
@@ -28,7 +28,7 @@ def provision(environment: Mapping[str, str], say: Callable[[str], None]) -> Non
 
     say("making topics")
     names = [name for each in PIPELINES.values() for name in (each.topic, each.dead_letter_topic)]
-    topics.ensure(kafka.bootstrap_servers, [topics.Topic(name, _PARTITIONS) for name in dict.fromkeys(names)])
+    ensure(kafka.bootstrap_servers, [Topic(name, _PARTITIONS) for name in dict.fromkeys(names)])
 
     say("registering contracts")
     registry = Registry(kafka.registry_url)

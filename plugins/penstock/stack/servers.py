@@ -23,6 +23,7 @@ from penstock.stack import ready
 from penstock.stack.artifacts import MavenArtifact, java_home
 from penstock.stack.context import HOST, Context
 from penstock.stack.supervisor import INSTANCE, Program
+from penstock.stack.templates import render_folder
 
 Environment = Mapping[str, str]
 
@@ -72,32 +73,22 @@ class Server:
 
 
 def render(server: Server, context: Context) -> None:
-    """Write the server's configuration for this instance, readable by its owner only where it may hold a secret."""
-    from jinja2 import Environment as Jinja
-    from jinja2 import FileSystemLoader, StrictUndefined
-
+    """Write the server's configuration for this instance."""
     if not server.folder:
         return
-    target = context.layout.conf(server.folder)
-    target.mkdir(parents=True, exist_ok=True)
-    jinja = Jinja(
-        loader=FileSystemLoader(INCLUDE / server.folder),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - these are configuration files, not web pages
-    )
+    conf = context.layout.conf(server.folder)
     values = {
         "port": context.ports,
         "data": context.layout.data(server.folder),
-        "conf": target,
+        "conf": conf,
         "logs": context.layout.logs,
-        "heap": context.settings.get(f"PENSTOCK_HEAP_{server.folder.upper()}") or _HEAPS.get(server.folder, ""),
+        "heap": _heap_size(context, server.folder),
     }
-    for source in (INCLUDE / server.folder).iterdir():
-        if source.suffix == ".j2":
-            (target / source.stem).write_text(jinja.get_template(source.name).render(values), encoding="utf-8")
-        elif source.is_file():
-            shutil.copyfile(source, target / source.name)
+    render_folder(server.folder, conf, values)
+
+
+def _heap_size(context: Context, server: str) -> str:
+    return context.settings.get(f"PENSTOCK_HEAP_{server.upper()}") or _HEAPS.get(server, "")
 
 
 _HEAPS = {"kafka": "512m", "cassandra": "1G", "apicurio": "256m"}
@@ -199,7 +190,7 @@ APICURIO = MavenArtifact("apicurio", INCLUDE / "apicurio" / "pom.xml", unpack=Tr
 
 
 def _heap(context: Context, server: str) -> list[str]:
-    heap = context.settings.get(f"PENSTOCK_HEAP_{server.upper()}") or _HEAPS[server]
+    heap = _heap_size(context, server)
     return [f"-Xms{heap}", f"-Xmx{heap}"]
 
 
@@ -235,6 +226,8 @@ def _registry_environment(context: Context) -> Environment:
     return {
         "QUARKUS_HTTP_HOST": HOST,
         "QUARKUS_HTTP_PORT": str(context.ports["registry"]),
+        "QUARKUS_MANAGEMENT_HOST": HOST,
+        "QUARKUS_MANAGEMENT_PORT": str(context.ports["registry_management"]),
         "APICURIO_STORAGE_KIND": "sql",
         "APICURIO_STORAGE_SQL_KIND": "postgresql",
         "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{HOST}:{context.ports['postgres']}/registry",
@@ -278,7 +271,7 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__EXECUTOR": "penstock.airflow.executor.WarmLocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
         "AIRFLOW__CORE__FERNET_KEY": context.secret("AIRFLOW_FERNET_KEY"),
@@ -307,19 +300,35 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps(kafka),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(spark),
         "AIRFLOW_CONN_CASSANDRA_DEFAULT": json.dumps(cassandra),
+        "AIRFLOW_CONN_LEDGER": context.ledger_url,
         "PENSTOCK_SPARK_PROPERTIES": str(context.layout.conf("spark") / "spark-defaults.conf"),
         "JAVA_HOME": str(java_home()),
+        # spark-submit would start a Python, and a JVM that compiles for a long life, only to find where Spark is.
+        "SPARK_HOME": str(_spark_home()),
+        "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }
 
 
-def _airflow(name: str, probe: Callable[[Context], str | None], title: str, **more: Any) -> Server:
+def _spark_home() -> Path:
+    import pyspark
+
+    return Path(pyspark.__file__).parent
+
+
+def _airflow(
+    name: str,
+    probe: Callable[[Context], str | None],
+    title: str,
+    needs: tuple[str, ...] = ("airflow-init",),
+    **more: Any,
+) -> Server:
     return Server(
         name=name,
         title=title,
         command=lambda _: ["/bin/bash", str(PROJECT / "scripts" / "entrypoint.sh"), name.removeprefix("airflow-")],
         environment=airflow_environment,
         ready=probe,
-        needs=("airflow-init",),
+        needs=needs,
         **more,
     )
 
@@ -356,7 +365,7 @@ SERVERS: tuple[Server, ...] = (
         name="registry",
         title="Apicurio schema registry 3.3",
         artifacts=(APICURIO,),
-        ports=("registry",),
+        ports=("registry", "registry_management"),
         needs=("postgres",),
         command=_registry_java,
         environment=_registry_environment,
@@ -388,6 +397,8 @@ SERVERS: tuple[Server, ...] = (
         "airflow-scheduler",
         ready.scheduler,
         "Airflow scheduler",
+        # A run must find what it writes to, and Spark's properties.
+        needs=("airflow-init", "airflow-api-server", "provision", "spark"),
         ports=("airflow_worker_log", "airflow_scheduler_health"),
     ),
     _airflow("airflow-dag-processor", ready.dag_processor, "Airflow DAG processor"),

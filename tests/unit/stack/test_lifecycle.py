@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from penstock.core.errors import Fatal
-from penstock.stack.lifecycle import Task, run_in_order, start_order
+from penstock.stack.lifecycle import TASKS, Task, run_in_order, start_order
 from penstock.stack.servers import SERVERS
 
 
@@ -12,7 +12,7 @@ def nothing(*_):
 
 
 def test_everything_starts_after_what_it_needs():
-    nodes = {each.name: each for each in (*SERVERS, Task("airflow-init", nothing, ("postgres",)))}
+    nodes = {each.name: each for each in (*SERVERS, *TASKS)}
     begun = []
     run_in_order(nodes, lambda node: begun.append(node.name), threading.Event())
     assert sorted(begun) == sorted(nodes)

@@ -10,7 +10,6 @@ from penstock.stack.supervisor import Program, Supervisor
 AWKWARD = 'a b%c"d\\e,f=$g;h#i'
 
 
-
 def written(tmp_path, **changes) -> Path:
     program = Program(
         name="one",

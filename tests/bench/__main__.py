@@ -1,0 +1,56 @@
+"""`make bench`: measures, prints a table, and writes build/bench.json.
+
+Every figure stands beside a baseline of the same run, because the machines are shared. `BENCH_ONLY=produce,land` picks
+some, `BENCH_SCALE=0.1` makes them smaller.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from penstock.core.settings import PROJECT
+from penstock.stack import lifecycle
+from penstock.stack.context import Context
+from penstock.stack.report import report
+from tests.bench import bench_land, bench_produce, bench_runs
+
+BENCHES = {"produce": bench_produce.run, "land": bench_land.run, "runs": bench_runs.run}
+
+
+def main() -> int:
+    logging.getLogger("cassandra").setLevel(logging.ERROR)  # its warnings would bury the table
+    chosen = [name for name in os.environ.get("BENCH_ONLY", "").split(",") if name] or list(BENCHES)
+    scale = float(os.environ.get("BENCH_SCALE", "1"))
+    var = PROJECT / "build" / "bench-stack"
+    os.environ |= {"PENSTOCK_VAR": str(var), "PENSTOCK_ENV_FILE": f"{var}.env", "PENSTOCK_PORTS": "free"}
+    context = Context.load(create=True).with_replay(True)
+    with report() as told:
+        lifecycle.up(context, told)
+    try:
+        os.environ |= context.environment()
+        lines = [line for name in chosen for line in BENCHES[name](context, scale)]
+    finally:
+        lifecycle.down(context)
+    (PROJECT / "build" / "bench.json").write_text(json.dumps(lines, indent=1))
+    show(lines)
+    return 0
+
+
+def show(lines: list[dict[str, object]]) -> None:
+    """Print the lines as a table."""
+    columns = ("name", "value", "unit", "baseline", "baseline_value", "ratio", "goal", "met")
+    table = Table(*columns)
+    for line in lines:
+        cells = (line.get(column) for column in columns)
+        table.add_row(*(f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in cells))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
