@@ -160,7 +160,7 @@ def _fixed_width(strings: pa.Array) -> npt.NDArray[np.void] | None:
     return np.frombuffer(data, f"V{width}", len(strings), int(offsets[0]))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Queries:
     """What takes the place of the driver's list of queries. Its length is their number, as the list's would be."""
 
@@ -180,14 +180,9 @@ class EncodedBatch(BatchStatement):  # type: ignore[misc]
 
     def __init__(self, body: memoryview, count: int, timestamp: int, routing_key: Sequence[bytes]) -> None:
         super().__init__(BatchType.UNLOGGED)
-        self._queries = _Queries(body, count, timestamp)
-        self._statements_and_parameters = self._queries
+        self._statements_and_parameters = _Queries(body, count, timestamp)
         self.routing_key = routing_key[0] if len(routing_key) == 1 else list(routing_key)
         self.is_idempotent = True
-
-    def forget(self) -> None:
-        """Let go of the rows: the driver keeps a request until its timeout has passed, also when it is long done."""
-        self._queries.body = memoryview(b"")
 
 
 class EncodedBatchProtocol(ProtocolHandler):  # type: ignore[misc]

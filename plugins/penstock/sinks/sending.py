@@ -12,6 +12,7 @@ from cassandra import (
     AuthenticationFailed,
     DriverException,
     InvalidRequest,
+    OperationTimedOut,
     RequestValidationException,
     UnsupportedOperation,
 )
@@ -23,6 +24,8 @@ from cassandra.protocol import RequestValidationException as RefusedByServer
 from penstock.core.errors import Fatal, Retry
 from penstock.sinks.cql import EncodedBatch, EncodedRows
 from penstock.sinks.patience import Patience, outlast
+
+_ANSWER_SECONDS = 10.0  # well above what Cassandra gives a write itself, by default 2 s
 
 _DRIVER_ERRORS = (DriverException, ErrorMessage, ConnectionException, NoHostAvailable)
 _REFUSALS = (AuthenticationFailed, RequestValidationException, RefusedByServer, UnsupportedOperation)
@@ -106,7 +109,7 @@ class Sender:
         patience = Patience(self._patience)
         left = list(pieces)
         while left:
-            sent, failures = self._round(left, timestamp)
+            sent, failures = _Attempt(self._session, self._in_flight).send(left, timestamp)
             if sent > len(failures):
                 patience.renew()
             left = left[sent:]
@@ -122,34 +125,6 @@ class Sender:
                 self._wait(patience, transient[0][1])
         return refused
 
-    def _round(self, pieces: Sequence[Piece], timestamp: int) -> tuple[int, list[Failure]]:
-        """Send pieces until one fails, and wait for all answers: how many were sent, and which of them failed."""
-        slots = threading.Semaphore(self._in_flight)
-        failures: list[Failure] = []
-
-        def done(_: object, batch: EncodedBatch) -> None:
-            batch.forget()
-            slots.release()
-
-        def failed(error: Exception, batch: EncodedBatch, piece: Piece) -> None:
-            batch.forget()
-            failures.append((piece, error))
-            slots.release()
-
-        sent = 0
-        for piece in pieces:
-            slots.acquire()
-            if failures:
-                slots.release()
-                break
-            batch = piece.batch(timestamp)
-            future = self._session.execute_async(batch)
-            future.add_callbacks(done, failed, callback_args=(batch,), errback_args=(batch, piece))
-            sent += 1
-        for _ in range(self._in_flight):
-            slots.acquire()
-        return sent, failures
-
     def _wait(self, patience: Patience, error: Exception) -> None:
         known = explain(error, self._where)
         if isinstance(known, Fatal):
@@ -164,3 +139,43 @@ class Sender:
                 self._session.prepare(statement.query_string)
 
         outlast(self._patience, prepare)
+
+
+class _Attempt:
+    """One attempt to send pieces, up to the first failure.
+
+    Requests have no timeout of the driver's: its timers keep each request in memory until the timeout has passed, also
+    when the answer has long come.
+    """
+
+    def __init__(self, session: Session, in_flight: int) -> None:
+        self._session = session
+        self._slots = threading.Semaphore(in_flight)
+        self._unanswered: dict[int, Piece] = {}
+        self._failures: list[Failure] = []
+
+    def send(self, pieces: Sequence[Piece], timestamp: int) -> tuple[int, list[Failure]]:
+        """Send, and wait for all answers: how many pieces were sent, and which of them failed."""
+        sent = 0
+        for piece in pieces:
+            if not self._slot_comes() or self._failures:
+                break
+            self._unanswered[sent] = piece
+            future = self._session.execute_async(piece.batch(timestamp), timeout=None)
+            future.add_callbacks(self._done, self._failed, callback_args=(sent,), errback_args=(sent,))
+            sent += 1
+        while self._unanswered and self._slot_comes():
+            pass
+        late = OperationTimedOut(f"no answer within {_ANSWER_SECONDS:g} s")
+        return sent, [*self._failures, *((piece, late) for piece in list(self._unanswered.values()))]
+
+    def _slot_comes(self) -> bool:
+        return self._slots.acquire(timeout=_ANSWER_SECONDS)
+
+    def _done(self, _: object, number: int) -> None:
+        del self._unanswered[number]
+        self._slots.release()
+
+    def _failed(self, error: Exception, number: int) -> None:
+        self._failures.append((self._unanswered.pop(number), error))
+        self._slots.release()

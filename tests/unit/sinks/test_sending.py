@@ -8,6 +8,7 @@ from cassandra.protocol import OverloadedErrorMessage
 
 from penstock.core.contract import Kind
 from penstock.core.errors import Fatal, Retry
+from penstock.sinks import sending
 from penstock.sinks.cql import encode_rows
 from penstock.sinks.patience import Patience, outlast
 from penstock.sinks.sending import Piece, Sender, explained
@@ -28,7 +29,7 @@ class Session:
         self.under_way = self.most_under_way = 0
         self.prepare_error = None
 
-    def execute_async(self, statement):
+    def execute_async(self, statement, timeout):
         body = bytes(statement._statements_and_parameters.body)
         rows = [text for text in (b"a", b"b", b"c", b"d", b"e") if text in body]
         self.batches.append(rows)
@@ -39,11 +40,16 @@ class Session:
             raise self.prepare_error
 
 
+NEVER = Exception("no answer at all")
+
+
 class Future:
     def __init__(self, error):
         self.error = error
 
     def add_callbacks(self, callback, errback, callback_args, errback_args):
+        if self.error is NEVER:
+            return
         if self.error:
             errback(self.error, *errback_args)
         else:
@@ -95,6 +101,14 @@ def test_a_server_that_stays_away_ends_in_one_sentence():
     session = Session(lambda rows: NoHostAvailable("", {"c": OperationTimedOut("late")}))
     with pytest.raises(Retry, match="Cassandra at c:9042 does not answer as it should: OperationTimedOut"):
         send(session, "a", patience=0.0)
+
+
+def test_a_request_that_is_never_answered_is_sent_again(monkeypatch):
+    monkeypatch.setattr(sending, "_ANSWER_SECONDS", 0.01)
+    answers = [NEVER, NEVER]
+    session = Session(lambda rows: answers.pop() if answers else None)
+    assert send(session, "a", "b", "c") == []
+    assert session.batches == [[b"a"], [b"b"], [b"c"], [b"a"], [b"b"]]
 
 
 def test_a_missing_right_is_fatal_at_once():

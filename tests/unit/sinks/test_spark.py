@@ -18,10 +18,10 @@ KAFKA = Kafka("broker:9092", "http://registry")
 
 
 def test_sparks_zips_come_after_the_installed_packages(monkeypatch):
-    own = ["/job", "/spark/python/lib/pyspark.zip", "/spark/python/lib/py4j-0.10.9.9-src.zip", "/job/more.zip", "/venv"]
-    monkeypatch.setattr(sys, "path", own)
+    pyspark, py4j = "/spark/python/lib/pyspark.zip", "/spark/python/lib/py4j-0.10.9.9-src.zip"
+    monkeypatch.setattr(sys, "path", ["/job", pyspark, py4j, "/job/more.zip", "/venv"])
     prefer_installed_packages()
-    assert own == ["/job", "/job/more.zip", "/venv", "/spark/python/lib/pyspark.zip", own[4]]
+    assert sys.path == ["/job", "/job/more.zip", "/venv", pyspark, py4j]
 
 
 @pytest.mark.parametrize(
