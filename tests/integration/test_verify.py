@@ -115,7 +115,7 @@ class Case:
         """Write rows with plain statements."""
         columns = self.pipeline.contract.cql_columns()
         statement = self.session.prepare(
-            f'INSERT INTO "{self.pipeline.sinks[0].table}" ({", ".join(columns)})'
+            f'INSERT INTO "{self.pipeline.sinks[0].name}" ({", ".join(columns)})'
             f" VALUES ({', '.join('?' * len(columns))}) USING TIMESTAMP {int(as_of.timestamp() * 1_000_000)}"
         )
         for row in rows:

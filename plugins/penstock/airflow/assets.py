@@ -1,18 +1,22 @@
-"""The Airflow Assets of the tables that pipelines land in: what another DAG can be scheduled on."""
+"""The Airflow Assets that pipelines land in: what another DAG can be scheduled on."""
 
 from __future__ import annotations
 
 from airflow.sdk import Asset
 
-from penstock.core.pipeline import CassandraTable, Pipeline
-from penstock.core.settings import cassandra_keyspace
+from penstock.core.pipeline import CassandraTable, InfluxMeasurement, Pipeline, SinkSpec
+from penstock.core.settings import cassandra_keyspace, influx_bucket
 
 
-def table_asset(sink: CassandraTable) -> Asset:
-    """The Asset of one table. It is named after the table alone, so that moving Cassandra does not rename it."""
-    return Asset(name=sink.table, uri=f"cassandra://{cassandra_keyspace()}/{sink.table}", group="table")
+def asset(sink: SinkSpec) -> Asset:
+    """The Asset of one sink. It is named after the sink alone, so that moving a server does not rename it."""
+    match sink:
+        case CassandraTable(name):
+            return Asset(name=name, uri=f"cassandra://{cassandra_keyspace()}/{name}", group="table")
+        case InfluxMeasurement(name):
+            return Asset(name=name, uri=f"influxdb://{influx_bucket()}/{name}", group="measurement")
 
 
-def table_assets(pipeline: Pipeline) -> list[Asset]:
+def assets(pipeline: Pipeline) -> list[Asset]:
     """The Assets that a reconciled batch of `pipeline` has updated."""
-    return [table_asset(sink) for sink in pipeline.sinks]
+    return [asset(sink) for sink in pipeline.sinks]

@@ -4,7 +4,9 @@ A schema in `include/avro/` carries, beside plain Avro, what the platform needs 
 so the registry stores them too:
 
 * on the record, `"penstock": {"key": [...], "eventTime": "...", "cassandra": {"partitionKey": [...],
-  "clusteringKey": [...], "buckets": {COLUMN: {"of": FIELD, "by": "month"}}}}`;
+  "clusteringKey": [...], "buckets": {COLUMN: {"of": FIELD, "by": "month"}}},
+  "influxdb": {"tags": [...], "spread": FIELD}}`, of the last two those that the records land in. `spread` is a whole
+  number that tells records of one tag set and time apart: in InfluxDB these make a point's identity;
 * on a field, `"unit"`, and `"minimum"` and `"maximum"` (both inclusive) where the value has physical bounds.
 """
 
@@ -172,6 +174,9 @@ class Contract:
         self.partition_key: tuple[str, ...] = tuple(layout.get("partitionKey", ()))
         self.clustering_key: tuple[str, ...] = tuple(layout.get("clusteringKey", ()))
         self.buckets = tuple(Bucket(name, each["of"], each["by"]) for name, each in layout.get("buckets", {}).items())
+        influxdb = extra.get("influxdb", {})
+        self.tags: tuple[str, ...] = tuple(influxdb.get("tags", ()))
+        self.spread: str | None = influxdb.get("spread")
         self._check()
 
     def __eq__(self, other: object) -> bool:
@@ -208,12 +213,21 @@ class Contract:
         bucket_names = {bucket.name for bucket in self.buckets}
         named = {*self.key, self.event_time, *(bucket.of for bucket in self.buckets)}
         named |= {*self.partition_key, *self.clustering_key} - bucket_names
-        if unknown := sorted(named - known):
-            raise Fatal(f"{self.where}: key, eventTime or cassandra name fields it does not have: {', '.join(unknown)}")
+        if self.spread is not None:
+            named.add(self.spread)
+        if unknown := sorted({*named, *self.tags} - known):
+            raise Fatal(
+                f"{self.where}: key, eventTime, cassandra or influxdb name fields it does not have: "
+                f"{', '.join(unknown)}"
+            )
         if nullable := sorted(name for name in named if self.by_name[name].nullable):
             raise Fatal(f"{self.where}: key fields must not be nullable: {', '.join(nullable)}")
         if self.by_name[self.event_time].kind not in {Kind.TIMESTAMP, Kind.DATE}:
             raise Fatal(f"{self.where}: eventTime {self.event_time} is neither a timestamp-millis nor a date")
+        if not_text := sorted(name for name in self.tags if self.by_name[name].kind is not Kind.STRING):
+            raise Fatal(f"{self.where}: a tag is a string, and these are not: {', '.join(not_text)}")
+        if self.spread is not None and self.by_name[self.spread].kind not in {Kind.INT, Kind.LONG}:
+            raise Fatal(f"{self.where}: spread {self.spread} is no int or long")
         if wrong := sorted(bucket.by for bucket in self.buckets if bucket.by != "month"):
             raise Fatal(f'{self.where}: a bucket can only be by "month", not {", ".join(wrong)}')
 

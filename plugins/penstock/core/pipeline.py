@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
 
 from penstock.core.batch import Interval
 from penstock.core.contract import Contract
@@ -28,11 +29,36 @@ class Source(Protocol):
         ...
 
 
+class Wire(StrEnum):
+    """How a record lies on its topic: Avro in the schema registry's framing, or a JSON object of the same fields."""
+
+    AVRO = "avro"
+    JSON = "json"
+
+
 @dataclass(frozen=True)
 class CassandraTable:
     """The sink of one table; its columns come from the contract."""
 
-    table: str
+    name: str
+
+
+@dataclass(frozen=True)
+class InfluxMeasurement:
+    """The sink of one measurement; its tags and fields come from the contract."""
+
+    name: str
+
+
+SinkSpec: TypeAlias = CassandraTable | InfluxMeasurement
+
+
+@dataclass(frozen=True)
+class RawCopy:
+    """The topic as it is, copied to HDFS by a Flume agent: JSON lines below `folder`, by event date and hour (UTC)."""
+
+    folder: str
+    agent: str
 
 
 @dataclass(frozen=True)
@@ -40,16 +66,22 @@ class Pipeline:
     """Ties a source, a contract, a topic and sinks together.
 
     `schedule` is a cron expression in UTC, or None for runs that only a person starts. `freshness` is the age of the
-    newest landed event at which somebody should be told.
+    newest landed event at which somebody should be told. On a topic that is `shared`, others write records too; each
+    run takes up what they have written since the last one. `normaliser` names a function, `module:function`, that makes
+    a record of the contract from a JSON object that others write; it raises Reject.
     """
 
     name: str
     contract: Contract
     source: Source
     topic: str
-    sinks: tuple[CassandraTable, ...]
+    sinks: tuple[SinkSpec, ...]
     freshness: timedelta
     schedule: str | None = None
+    wire: Wire = Wire.AVRO
+    shared: bool = False
+    normaliser: str | None = None
+    raw_copy: RawCopy | None = None
     tags: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:

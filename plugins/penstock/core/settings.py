@@ -115,13 +115,101 @@ class OpenMeteo:
 
 
 @dataclass(frozen=True)
+class Influx:
+    """Where the measurements are, and the token that reads and writes them."""
+
+    url: str
+    org: str
+    bucket: str
+    token: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Influx:
+        """Raises Fatal where address or token is missing."""
+        read = _Reader(environment)
+        return cls(
+            url=read.required("INFLUXDB_URL").rstrip("/"),
+            org=read.text("INFLUXDB_ORG", "penstock"),
+            bucket=influx_bucket(environment),
+            token=read.required("INFLUXDB_TOKEN"),
+        )
+
+    def __repr__(self) -> str:
+        return f"Influx({self.url}/{self.org}/{self.bucket})"
+
+
+@dataclass(frozen=True)
+class Hdfs:
+    """`fs` is the file system (hdfs://HOST:PORT), `webhdfs` its HTTP address, `user` the name we act under there.
+
+    Without Kerberos the name is taken on trust.
+    """
+
+    fs: str
+    webhdfs: str
+    user: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Hdfs:
+        """Raises Fatal where an address is missing."""
+        read = _Reader(environment)
+        return cls(
+            fs=read.required("HDFS_URL").rstrip("/"),
+            webhdfs=read.required("WEBHDFS_URL").rstrip("/"),
+            user=read.text("HDFS_USER", "penstock"),
+        )
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """The XML-RPC interface of the supervisord that runs the services."""
+
+    url: str
+    user: str
+    password: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Supervisor:
+        """Raises Fatal where address or password is missing."""
+        read = _Reader(environment)
+        return cls(
+            url=read.required("SUPERVISOR_URL"),
+            user=read.text("SUPERVISOR_USER", "penstock"),
+            password=read.required("SUPERVISOR_PASSWORD"),
+        )
+
+    def __repr__(self) -> str:
+        return f"Supervisor({self.user}@{self.url})"
+
+
+def datausa_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Where Data USA's population of the nation is asked for, query included."""
+    return _Reader(environment).text(
+        "DATAUSA_URL",
+        "https://api.datausa.io/tesseract/data.jsonrecords"
+        "?cube=acs_yg_total_population_1&drilldowns=Year,Nation&measures=Population",
+    )
+
+
+def car_api_url(environment: Mapping[str, str] = os.environ) -> str:
+    """The base address of the car API."""
+    return _Reader(environment).text("CAR_API_URL", "http://127.0.0.1:8091").rstrip("/")
+
+
+@dataclass(frozen=True)
 class Names:
-    """The names of topics and tables that the user may choose."""
+    """The names of topics, tables, measurements and HDFS folders that the user may choose."""
 
     hourly_topic: str
     daily_topic: str
     hourly_table: str
     daily_table: str
+    population_topic: str
+    population_measurement: str
+    population_folder: str
+    cars_topic: str
+    cars_measurement: str
+    cars_folder: str
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Names:
@@ -132,6 +220,12 @@ class Names:
             daily_topic=read.text("DAILY_DATA_TOPIC", "dailymetrics"),
             hourly_table=read.text("HOURLY_SINK_TABLE", "hourlydata"),
             daily_table=read.text("DAILY_SINK_TABLE", "dailydata"),
+            population_topic=read.text("POPULATION_TOPIC", "pop"),
+            population_measurement=read.text("POPULATION_MEASUREMENT", "population_data"),
+            population_folder=read.text("POPULATION_HDFS_FOLDER", "/case_pop"),
+            cars_topic=read.text("CARS_TOPIC", "car-transactions-logs"),
+            cars_measurement=read.text("CARS_MEASUREMENT", "car_transaction_data"),
+            cars_folder=read.text("CARS_HDFS_FOLDER", "/Cars"),
         )
 
 
@@ -144,6 +238,11 @@ def names() -> Names:
 def cassandra_keyspace(environment: Mapping[str, str] = os.environ) -> str:
     """The keyspace of the tables; known also where Cassandra itself is not."""
     return _Reader(environment).text("CASSANDRA_KEYSPACE", "analytics")
+
+
+def influx_bucket(environment: Mapping[str, str] = os.environ) -> str:
+    """The bucket of the measurements; known also where InfluxDB itself is not."""
+    return _Reader(environment).text("INFLUXDB_BUCKET", "ETL_Project")
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def verify(
         produced = {row.batch_id: ledger.last_produced(row.batch_id) for row in rows if row.landed is not None}
     records = TopicRecords(kafka, pipeline.contract)
     with cassandra_session(cassandra) as session:
-        tables = {sink.table: TableRows(session, sink.table, pipeline.contract) for sink in pipeline.sinks}
+        tables = {sink.name: TableRows(session, sink.name, pipeline.contract) for sink in pipeline.sinks}
 
         def check(row: LedgerRow) -> Verified:
             return _verified(row, produced.get(row.batch_id), records, tables, pipeline.contract)

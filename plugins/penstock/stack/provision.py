@@ -41,4 +41,4 @@ def provision(environment: Mapping[str, str], say: Callable[[str], None]) -> Non
     say("making tables")
     for pipeline in PIPELINES.values():
         for sink in pipeline.sinks:
-            CassandraSink(cassandra, sink.table, pipeline.contract).setup()
+            CassandraSink(cassandra, sink.name, pipeline.contract).setup()

@@ -27,7 +27,7 @@ def test_the_pipelines_are_found_by_their_names() -> None:
 
 
 def test_topics_tables_and_schedules_are_the_documented_ones() -> None:
-    declared = [(each.topic, each.dead_letter_topic, each.sinks[0].table, each.schedule) for each in PIPELINES.values()]
+    declared = [(each.topic, each.dead_letter_topic, each.sinks[0].name, each.schedule) for each in PIPELINES.values()]
 
     assert declared == [
         ("hourlymetrics", "hourlymetrics.dlq", "hourlydata", "0 * * * *"),
@@ -125,6 +125,6 @@ def test_importing_the_pipelines_loads_nothing_heavy() -> None:
 
 
 def test_topic_and_table_names_come_from_the_environment() -> None:
-    code = "from penstock.pipelines import WEATHER_DAILY as w; print(w.topic, w.sinks[0].table)"
+    code = "from penstock.pipelines import WEATHER_DAILY as w; print(w.topic, w.sinks[0].name)"
 
     assert run_python(code, DAILY_DATA_TOPIC="t1", DAILY_SINK_TABLE="t2").split() == ["t1", "t2"]

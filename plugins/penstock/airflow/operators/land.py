@@ -106,7 +106,7 @@ class LandOperator(SparkSubmitOperator):
             "contract": self.pipeline.contract.schema,
             "topic": self.pipeline.topic,
             "dead_letter_topic": self.pipeline.dead_letter_topic,
-            "table": self.pipeline.sinks[0].table,
+            "table": self.pipeline.sinks[0].name,
             "batches": [each.to_json() for each in batches],
         }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from penstock.airflow.assets import table_assets
+from penstock.airflow.assets import assets
 from penstock.airflow.errors import airflow_errors
 from penstock.airflow.handover import ProducedBatch, landed_by_id, produced_batches
 from penstock.airflow.recording import attempt, ledger, run_of
@@ -41,7 +41,7 @@ class ReconcileOperator(BaseOperator):
     template_fields: Sequence[str] = ("produced", "landed")
 
     def __init__(self, *, pipeline: Pipeline, produced: Any, landed: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("outlets", table_assets(pipeline))
+        kwargs.setdefault("outlets", assets(pipeline))
         super().__init__(**kwargs)
         self.pipeline = pipeline
         self.produced = produced
@@ -77,9 +77,7 @@ class ReconcileOperator(BaseOperator):
         settings = Cassandra.from_env()
         with ExitStack() as open_sinks:
             sinks = {
-                each.table: open_sinks.enter_context(
-                    closing(CassandraSink(settings, each.table, self.pipeline.contract))
-                )
+                each.name: open_sinks.enter_context(closing(CassandraSink(settings, each.name, self.pipeline.contract)))
                 for each in self.pipeline.sinks
             }
             return [
