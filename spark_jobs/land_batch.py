@@ -1,8 +1,9 @@
-"""Lands batches of one topic in one Cassandra table: `land_batch.py --request FILE --report FILE`.
+"""Lands batches of one topic in one sink: `land_batch.py --request FILE --report FILE`.
 
 The request is what penstock.sinks.landing.Request reads. The report, {"batches": [counts, ...]}, is written when
 everything has landed; otherwise `error.json` is, beside it, with `kind` and `message`. Addresses and secrets come from
-the environment.
+the environment. A measurement of InfluxDB has one landing at a time: InfluxDB keeps no write timestamps, so the newer
+of two values can only be told from the older by looking first.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from penstock.core.errors import PenstockError
-from penstock.core.settings import Cassandra, Kafka
+from penstock.core.pipeline import InfluxMeasurement
+from penstock.core.settings import Kafka, ledger_url
+from penstock.sinks.catalogue import address_of
 from penstock.sinks.landing import Request, write_error, write_report
 from penstock.sinks.spark_daemon import prefer_installed_packages
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from penstock.sinks.prepare import Writers
+    from penstock.sinks.catalogue import Address
+    from penstock.sinks.prepare import Prepared
 
 # Kafka must not be among the sources of Spark's first API: it turns each row into objects and back.
 _SECOND_API = {"spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text"}
@@ -38,7 +43,7 @@ _INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.fact
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Land what is asked for. Returns 0, or 1 after saying why not."""
-    parser = argparse.ArgumentParser(description="Land batches of one topic in one Cassandra table.")
+    parser = argparse.ArgumentParser(description="Land batches of one topic in one sink.")
     parser.add_argument("--request", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
     files = parser.parse_args(arguments)
@@ -53,16 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(request_file: Path, report: Path) -> None:
-    request, kafka, cassandra = Request.load(request_file), Kafka.from_env(), Cassandra.from_env()
+    request, kafka = Request.load(request_file), Kafka.from_env()
+    where = address_of(request.sink)
     prefer_installed_packages()
-    with ThreadPoolExecutor(1) as beside:
-        prepared = beside.submit(_prepare, request, kafka, cassandra)
-        spark = _session(request)
-    from penstock.sinks.spark_landing import land
+    with ExitStack() as held:
+        with ThreadPoolExecutor(1) as beside:
+            prepared = beside.submit(_prepare, request, kafka, where, held)
+            spark = _session(request)
+        from penstock.sinks.spark_landing import land
 
-    writers = prepared.result()
-    ready = time.time()
-    landed = land(spark, request, writers, kafka, cassandra)
+        found = prepared.result()
+        ready = time.time()
+        landed = land(spark, request, found, kafka, where)
     # spark-submit, which started this process, has become the JVM.
     seconds = {"starting": ready - psutil.Process(os.getppid()).create_time(), "landing": time.time() - ready}
     # The session is not stopped: it ends with this process, and a second sooner than by its own stop().
@@ -77,10 +84,14 @@ def _session(request: Request) -> SparkSession:
     return builder.config(map=options).getOrCreate()
 
 
-def _prepare(request: Request, kafka: Kafka, cassandra: Cassandra) -> Writers:
+def _prepare(request: Request, kafka: Kafka, where: Address, held: ExitStack) -> Prepared:
     from penstock.sinks.prepare import prepare
 
-    return prepare(request, kafka, cassandra)
+    if isinstance(request.sink, InfluxMeasurement):
+        from penstock.ledger.locks import held_lock
+
+        held.enter_context(held_lock(ledger_url(), f"landing in {request.sink.name}", request.patience))
+    return prepare(request, kafka, where)
 
 
 if __name__ == "__main__":

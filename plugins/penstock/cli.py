@@ -16,7 +16,7 @@ import typer
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
-from penstock.core.settings import PROJECT, Cassandra, Kafka, ledger_url
+from penstock.core.settings import PROJECT, Kafka, ledger_url
 from penstock.ledger.render import render_rows
 from penstock.ledger.store import Ledger
 from penstock.stack import demo as demo_run
@@ -287,18 +287,21 @@ def ledger(
 
 @app.command()
 def verify(pipeline: str, start: From, end: To) -> None:
-    """Count in Kafka and in the sink, and hold the ledger against it, whatever the landing job said."""
+    """Count in Kafka, in the sinks and in the raw copy, and hold the ledger against it."""
     from penstock.ledger.verify import verify as check
+    from penstock.ledger.witnesses import witnesses
     from penstock.pipelines import PIPELINES
 
     environment = _addresses()
-    results = check(
-        PIPELINES[_known_pipeline(pipeline)],
-        _interval(start, end),
-        ledger=Ledger(ledger_url(environment)),
-        kafka=Kafka.from_env(environment),
-        cassandra=Cassandra.from_env(environment),
-    )
+    known = PIPELINES[_known_pipeline(pipeline)]
+    with witnesses(known, environment) as found:
+        results = check(
+            known,
+            _interval(start, end),
+            ledger=Ledger(ledger_url(environment)),
+            kafka=Kafka.from_env(environment),
+            witnesses=found,
+        )
     for each in results:
         console.print(str(each), highlight=False, markup=False)
     if not results:

@@ -21,6 +21,7 @@ from penstock.core.batch import Batch, Interval
 from penstock.core.contract import Contract
 from penstock.core.counts import Count, Extent, Landed, OffsetRange, Produced
 from penstock.core.errors import Fatal, Retry
+from penstock.core.pipeline import CassandraTable
 from penstock.core.record import Record
 from penstock.core.settings import INCLUDE, PROJECT, Cassandra, Kafka
 from penstock.kafka import dead_letters, headers
@@ -123,7 +124,7 @@ class Case:
         return [Landed.from_json(each) for each in json.loads(report.read_text())["batches"]] if check else []
 
     def request(self, *batches: Produced) -> Request:
-        return Request(self.contract, self.name, f"{self.name}.dlq", self.name, batches)
+        return Request(self.contract, self.name, f"{self.name}.dlq", CassandraTable(self.name), batches)
 
     def error(self) -> dict[str, str]:
         """What the job says of its failure."""

@@ -22,6 +22,7 @@ from penstock.core.settings import Cassandra, Kafka
 from penstock.kafka import topics
 from penstock.kafka.produce import produce
 from penstock.kafka.registry import Registry
+from penstock.ledger.cassandra_rows import TableRows, cassandra_session
 from penstock.ledger.store import Hop, Ledger, Run
 from penstock.ledger.verify import Verified, verify
 
@@ -127,8 +128,14 @@ class Case:
         landed = Landed(self.batch.id, rows + rejected + duplicates, rows, rejected, duplicates)
         self.ledger.landed(self.batch, landed, RUN, as_of=as_of)
 
+    def verify(self, **changes: Any) -> list[Verified]:
+        """With changed settings of Cassandra."""
+        with cassandra_session(replace(self.cassandra, **changes)) as session:
+            table = TableRows(session, self.pipeline.sinks[0].name, self.pipeline.contract)
+            return verify(self.pipeline, INTERVAL, ledger=self.ledger, kafka=self.kafka, witnesses=[table])
+
     def verified(self) -> Verified:
-        (result,) = verify(self.pipeline, INTERVAL, ledger=self.ledger, kafka=self.kafka, cassandra=self.cassandra)
+        (result,) = self.verify()
         return result
 
 
@@ -283,19 +290,15 @@ def test_records_that_kafka_has_removed_are_said_to_be_gone(case: Case) -> None:
 
 
 def test_no_batches_give_no_results(case: Case) -> None:
-    assert verify(case.pipeline, INTERVAL, ledger=case.ledger, kafka=case.kafka, cassandra=case.cassandra) == []
+    assert case.verify() == []
 
 
 def test_cassandra_s_refusals_name_no_password(case: Case) -> None:
-    def with_settings(**changes: Any) -> None:
-        settings = replace(case.cassandra, **changes)
-        verify(case.pipeline, INTERVAL, ledger=case.ledger, kafka=case.kafka, cassandra=settings)
-
     with pytest.raises(Fatal, match="refuses the user or its password") as raised:
-        with_settings(password="n0tIt")
+        case.verify(password="n0tIt")
     assert "n0tIt" not in str(raised.value)
     with pytest.raises(Retry, match="can't be reached"):
-        with_settings(port=1)
+        case.verify(port=1)
     case.pipeline = replace(case.pipeline, sinks=(CassandraTable("no_such_table"),))
     with pytest.raises(Fatal, match="no_such_table"):
-        with_settings()
+        case.verify()

@@ -12,30 +12,34 @@ from typing import Any
 
 from penstock.core.contract import Contract, Kind
 from penstock.core.counts import Extent
-from penstock.core.record import Record, Value
+from penstock.core.record import Record, Unusable, Value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS_PER_DAY = timedelta(days=1) // timedelta(milliseconds=1)
 
 
 class ExtentOf:
-    """Collects the partition keys and the range of event times of a batch, in memory bounded by the partitions."""
+    """Collects the partition keys, or tag values, and the range of event times of a batch.
+
+    Memory is bounded by the number of partitions or tag sets.
+    """
 
     def __init__(self, contract: Contract) -> None:
         self._time = contract.event_time
         bucketed = {bucket.name: bucket.of for bucket in contract.buckets}
         self._key = [
             (bucketed.get(name, name), name in bucketed, contract.by_name[bucketed.get(name, name)])
-            for name in contract.partition_key
+            for name in contract.partition_key or contract.tags
         ]
         self._partitions: dict[tuple[Value, ...], None] = {}
         self._first: int | None = None
         self._last: int | None = None
 
-    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+    def watch(self, records: Iterable[Record | Unusable]) -> Iterator[Record | Unusable]:
         """Yield `records` unchanged. One with a key that cannot be written is left out of account."""
         for record in records:
-            self._note(record)
+            if not isinstance(record, Unusable):
+                self._note(record)
             yield record
 
     def _note(self, record: Record) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,9 @@ class Produced:
 
     fetched = acked: every record of the source was acknowledged by the broker, on the topic or, for `rejected` of
     them, on its dead-letter topic. `as_of` is the UTC time at which the fetch began.
+
+    On a shared topic, `taken_up` of these records are others', who had them acknowledged; they are those in `claimed`
+    that no batch's headers name. Each is as of its own timestamp.
     """
 
     batch_id: str
@@ -38,10 +41,31 @@ class Produced:
     acked: int
     rejected: int
     ranges: tuple[OffsetRange, ...]
+    taken_up: int = 0
+    claimed: tuple[OffsetRange, ...] = ()
+
+    @property
+    def on_topic(self) -> int:
+        """How many of its records the topic must hold: all but those that went to the dead letters at once."""
+        return self.acked - self.rejected
+
+    def with_claim(self, claimed: Sequence[OffsetRange], taken_up: int) -> Produced:
+        """With others' records beside its own."""
+        return replace(
+            self,
+            fetched=self.fetched + taken_up,
+            acked=self.acked + taken_up,
+            taken_up=taken_up,
+            claimed=tuple(claimed),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Only JSON types, for an XCom, a request file or the ledger."""
-        return asdict(self) | {"as_of": self.as_of.isoformat(), "ranges": [asdict(each) for each in self.ranges]}
+        return asdict(self) | {
+            "as_of": self.as_of.isoformat(),
+            "ranges": [asdict(each) for each in self.ranges],
+            "claimed": [asdict(each) for each in self.claimed],
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Produced:
@@ -51,6 +75,7 @@ class Produced:
             | {
                 "as_of": datetime.fromisoformat(data["as_of"]),
                 "ranges": tuple(OffsetRange(**each) for each in data["ranges"]),
+                "claimed": tuple(OffsetRange(**each) for each in data.get("claimed", ())),
             }
         )
 
@@ -84,7 +109,8 @@ class Landed:
 class Extent:
     """Where in a table the rows of one batch are: partition keys, and the event times from `first` to `last`.
 
-    Times are the contract's physical values (ms or days since the epoch), both inclusive.
+    In InfluxDB, whose points have no partition key, these are their tag values. Times are the contract's physical
+    values (ms or days since the epoch), both inclusive.
     """
 
     partitions: tuple[tuple[Value, ...], ...]

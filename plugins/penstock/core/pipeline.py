@@ -11,14 +11,14 @@ from typing import Any, Protocol, TypeAlias
 from penstock.core.batch import Interval
 from penstock.core.contract import Contract
 from penstock.core.errors import Fatal
-from penstock.core.record import Record
+from penstock.core.record import Record, Unusable
 
 
 class Source(Protocol):
     """How records come in."""
 
-    def fetch(self, interval: Interval, options: Mapping[str, Any]) -> Iterator[Record]:
-        """Yield the interval's records in bounded memory.
+    def fetch(self, interval: Interval, options: Mapping[str, Any]) -> Iterator[Record | Unusable]:
+        """Yield the interval's records in bounded memory, and in its place what cannot become one.
 
         Raises Retry for what may pass (after own retries with back-off), Fatal for what will not.
         """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 Value: TypeAlias = float | int | str | bool | None
 
@@ -11,3 +12,11 @@ Record: TypeAlias = dict[str, Value]
 
 Physical values, not datetimes, because every record is encoded once and never read as a date on the way.
 """
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """What a source got in the place of a record: `raw` as JSON types, and why no record can be made of it."""
+
+    raw: Any
+    reason: str

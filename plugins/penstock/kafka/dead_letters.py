@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from confluent_kafka import Producer
 
 from penstock.core import settings
 from penstock.core.counts import OffsetRange
 from penstock.core.errors import Fatal
-from penstock.core.record import Record
 from penstock.kafka import headers
 from penstock.kafka.client import Connection
 from penstock.kafka.outbox import Headers, Outbox
@@ -61,8 +61,11 @@ class DeadLetter:
     origin: Origin | None = None
 
     @classmethod
-    def of_record(cls, record: Record, reason: str, batch_id: str, as_of: datetime) -> DeadLetter:
-        """A record that never reached its topic. NaN stays NaN, so that `json.loads` gives the record back."""
+    def of_record(cls, record: Any, reason: str, batch_id: str, as_of: datetime) -> DeadLetter:
+        """A record, or what should be one, that never reached its topic.
+
+        NaN stays NaN, so that `json.loads` gives it back.
+        """
         value = json.dumps(record, default=str, separators=(",", ":"), sort_keys=True)
         return cls(reason, value.encode(), batch_id, as_of)
 

@@ -144,7 +144,7 @@ def _absent(_records: Sequence[Record]) -> Iterable[bytes]:
 
 
 def _column(field: Field) -> Piece:
-    value_of, pack, many = itemgetter(field.name), _pack(field), list[_type(field)]  # type: ignore[misc]
+    value_of, pack, many = itemgetter(field.name), _pack(field), list[bounded_type(field)]  # type: ignore[misc]
 
     def column(records: Sequence[Record]) -> Iterable[bytes]:
         return map(pack, msgspec.convert(list(map(value_of, records)), many))
@@ -169,7 +169,7 @@ class _Doubles:
 
     def __init__(self, fields: Sequence[Field], present: Sequence[Field]) -> None:
         self._values_of = _values_of([field.name for field in present])
-        self._rows_type = list[tuple[tuple(map(_type, present))]]  # type: ignore[misc]
+        self._rows_type = list[tuple[tuple(map(bounded_type, present))]]  # type: ignore[misc]
         row = bytearray()
         offsets = []
         for field in fields:
@@ -233,7 +233,7 @@ def _array_header(length: int) -> int:
     return 3 if length < 1 << 16 else 5
 
 
-def _type(field: Field) -> Any:
+def bounded_type(field: Field) -> Any:
     """The type whose values `msgspec.convert` passes exactly where they keep `field`'s part of the contract."""
     plain = _bounded(field)
     return plain | None if field.nullable else plain

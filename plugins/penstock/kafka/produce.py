@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
+from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaException, Producer
 
@@ -23,11 +24,13 @@ from penstock.core.batch import Batch
 from penstock.core.contract import Contract
 from penstock.core.counts import Produced
 from penstock.core.errors import Reject
-from penstock.core.record import Record
+from penstock.core.pipeline import Wire
+from penstock.core.record import Record, Unusable
 from penstock.kafka import headers
 from penstock.kafka.client import Connection
 from penstock.kafka.dead_letters import DeadLetter
 from penstock.kafka.encoder import Encoder, Identity
+from penstock.kafka.json_encoder import JsonEncoder
 from penstock.kafka.outbox import Outbox
 
 _log = logging.getLogger(__name__)
@@ -37,6 +40,9 @@ _CHUNK = 256
 
 _ABORT_SECONDS = 5.0
 _GRACE_MS = 60_000
+
+_Bad: TypeAlias = tuple[Any, str]
+"""What cannot go on the topic, as JSON types, and why."""
 
 _DEFAULTS = {
     "compression.type": "lz4",
@@ -52,18 +58,20 @@ def produce(
     *,
     topic: str,
     dead_letter_topic: str,
-    records: Iterable[Record],
+    records: Iterable[Record | Unusable],
     kafka: settings.Kafka,
     schema_id: int,
+    wire: Wire = Wire.AVRO,
     as_of: datetime,
     deadline: float,
     config: Mapping[str, str] | None = None,
 ) -> Produced:
     """Write `records` to `topic` in one transaction, and return what the broker acknowledged.
 
-    A record that breaks the contract goes to `dead_letter_topic`, in the same transaction. `records` is read once, in
-    bounded memory. `deadline` is an instant of time.monotonic(), in seconds: up to it, a broker that is away is waited
-    for. `config` holds further settings of the producer; they cannot weaken what is promised here.
+    A record that breaks the contract, and what the source says is none, goes to `dead_letter_topic`, in the same
+    transaction. `records` is read once, in bounded memory. `deadline` is an instant of time.monotonic(), in seconds: up
+    to it, a broker that is away is waited for. `config` holds further settings of the producer; they cannot weaken what
+    is promised here.
 
     Raises Retry for what may pass, Fatal for what will not (another attempt took over, a topic is missing, the broker
     refuses), and whatever `records` raises. In all these cases nothing of this attempt becomes visible.
@@ -72,16 +80,19 @@ def produce(
     with _transaction(connection, f"penstock.{batch.id}") as producer:
         accepted = Outbox(connection, producer, topic)
         rejected = Outbox(connection, producer, dead_letter_topic)
-        encoder, identity = Encoder(contract, schema_id), Identity(contract)
+        encoder = JsonEncoder(contract) if wire is Wire.JSON else Encoder(contract, schema_id)
+        identity = Identity(contract)
         attempt = headers.attempt(batch.id, as_of)
         fetched = 0
         for chunk in _chunks(records):
             fetched += len(chunk)
-            good, values, bad = _divide(chunk, encoder.encode_many(chunk))
+            usable, bad = _usable(chunk)
+            good, values, refused = _divide(usable, encoder.encode_many(usable))
             too_large = accepted.send_all(values, identity.keys(good), identity.timestamps(good), attempt)
-            bad += [(good[position], reject) for position, reject in too_large.items()]
-            for record, reject in bad:
-                DeadLetter.of_record(record, str(reject), batch.id, as_of).send(rejected)
+            bad += refused
+            bad += [(good[position], str(reject)) for position, reject in too_large.items()]
+            for record, reason in bad:
+                DeadLetter.of_record(record, reason, batch.id, as_of).send(rejected)
         accepted.settle()
         rejected.settle()
         ranges = accepted.ranges()
@@ -97,17 +108,23 @@ def produce(
     )
 
 
-def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+def _chunks(records: Iterable[Record | Unusable]) -> Iterator[list[Record | Unusable]]:
     source = iter(records)
     while chunk := list(islice(source, _CHUNK)):
         yield chunk
 
 
+def _usable(chunk: Sequence[Record | Unusable]) -> tuple[list[Record], list[_Bad]]:
+    """The records, and what the source says are none."""
+    records = [each for each in chunk if not isinstance(each, Unusable)]
+    return records, [(each.raw, each.reason) for each in chunk if isinstance(each, Unusable)]
+
+
 def _divide(
     records: Sequence[Record], encoded: Sequence[bytes | Reject]
-) -> tuple[Sequence[Record], Sequence[bytes], list[tuple[Record, Reject]]]:
+) -> tuple[Sequence[Record], Sequence[bytes], list[_Bad]]:
     """The records that were encoded, their bytes, and the others with the reason."""
-    bad = [(record, each) for record, each in zip(records, encoded, strict=True) if isinstance(each, Reject)]
+    bad = [(record, str(each)) for record, each in zip(records, encoded, strict=True) if isinstance(each, Reject)]
     if not bad:
         return records, encoded, []  # type: ignore[return-value]  # no Reject among them
     good = [(record, each) for record, each in zip(records, encoded, strict=True) if not isinstance(each, Reject)]

@@ -1,67 +1,79 @@
-"""What a topic and a table hold of a batch: read again, by other means than those that wrote it."""
+"""What a topic holds of a batch, read again, and how it is held against what the sinks and the raw copy have."""
 
 from __future__ import annotations
 
 import logging
 import struct
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from io import BytesIO
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from penstock.core.contract import Contract, Kind
 from penstock.core.counts import OffsetRange, Produced
-from penstock.core.errors import Fatal, Retry
-from penstock.core.record import Record, Value
-from penstock.core.settings import Cassandra, Kafka
+from penstock.core.errors import Reject, Retry
+from penstock.core.pipeline import Pipeline, Wire
+from penstock.core.record import Record
+from penstock.core.settings import Kafka
 from penstock.kafka import headers
-from penstock.kafka.reader import extent, read
+from penstock.kafka.reader import Message, extent, read
 from penstock.kafka.registry import Registry
-
-if TYPE_CHECKING:
-    from cassandra.cluster import NoHostAvailable, Session
+from penstock.sinks.json_rows import normaliser, parse
 
 log = logging.getLogger(__name__)
 
-Columns: TypeAlias = tuple[Value, ...]
-"""Values of some columns of a key, physical as in a Record."""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _FRAME = struct.Struct(">bI")  # a zero byte and the schema's id stand before the Avro body
-_CASSANDRA_TIMEOUT_SECONDS = 30.0
+
+Key: TypeAlias = Any
+"""What names a record in one place, hashable: a primary key, a point's identity."""
 
 
-@dataclass(frozen=True)
-class RowKey:
-    """The primary key of one row."""
+class Witness(Protocol):
+    """One place where a batch's records must be: a table, a measurement, the raw copy."""
 
-    partition: Columns
-    clustering: Columns
+    name: str
+
+    def key(self, record: Record) -> Key:
+        """What names a valid record there."""
+        ...
+
+    def lacking(self, keys: Mapping[Key, int]) -> Iterator[Key]:
+        """Those of `keys` that it does not have, written as of their time (µs since the epoch) or later.
+
+        Raises Retry where it is away, Fatal where it refuses to answer.
+        """
+        ...
+
+    def named(self, key: Key) -> str:
+        """The key as a person reads it."""
+        ...
 
 
 @dataclass
 class Found:
-    """The records of one attempt in one partition of a topic: how many there are, and the keys of the valid ones."""
+    """The records of one attempt in one partition of a topic.
+
+    `records` is how many there are, `ids` the contract's keys of the valid ones, and `keys` has for each witness
+    {key: as-of time in µs since the epoch}.
+    """
 
     records: int = 0
-    keys: set[RowKey] = field(default_factory=set)
+    ids: set[tuple[Any, ...]] = field(default_factory=set)
+    keys: tuple[dict[Key, int], ...] = ()
 
 
 class TopicRecords:
     """Reads the records of an attempt from their topic again, and judges them by the contract."""
 
-    def __init__(self, kafka: Kafka, contract: Contract) -> None:
+    def __init__(self, kafka: Kafka, pipeline: Pipeline) -> None:
         self._kafka = kafka
-        self._contract = contract
-        self._schema = _parsed(contract.schema)
-        registry = Registry(kafka.registry_url)
-        self._writer = cache(lambda schema_id: _parsed(registry.schema(schema_id)))
+        self._contract = pipeline.contract
         self._held = cache(lambda topic: {each.partition: each for each in extent(kafka, topic)})
+        self._records = _Json(pipeline) if pipeline.wire is Wire.JSON else _Avro(kafka, pipeline.contract)
 
     def removed(self, produced: Produced) -> list[OffsetRange]:
         """The ranges that the topic does not hold in full any more.
@@ -71,36 +83,90 @@ class TopicRecords:
         held: Mapping[int, OffsetRange] = self._held(produced.topic)
         return [
             each
-            for each in produced.ranges
+            for each in (*produced.ranges, *produced.claimed)
             if each.partition not in held
             or each.start < held[each.partition].start
             or each.end > held[each.partition].end
         ]
 
-    def by_partition(self, produced: Produced) -> Iterator[Found]:
+    def by_partition(self, produced: Produced, witnesses: Sequence[Witness]) -> Iterator[Found]:
         """What each partition of the topic holds; one partition's keys are in memory at a time.
 
-        A key is in one partition only, because the keys of the messages are made of its fields. Raises Retry where
-        Kafka or the registry is away, Fatal where one refuses.
+        Raises Retry where Kafka or the registry is away, Fatal where one refuses.
         """
-        self._writer(produced.schema_id)  # a registry that refuses us must not make all records look corrupt
-        ranges = sorted(produced.ranges, key=lambda each: (each.partition, each.start))
-        messages = read(self._kafka, produced.topic, ranges, produced.batch_id)
-        as_of = headers.stamp(produced.as_of)
-        for _, in_partition in groupby(messages, key=lambda message: message.partition):
-            found = Found()
-            for message in in_partition:
-                if headers.text(message.headers, headers.AS_OF) == as_of:
-                    found.records += 1
-                    self._note_key(found, message.value or b"")
+        self._records.prepare(produced)
+        own, claimed = (sorted(each, key=_by_partition) for each in (produced.ranges, produced.claimed))
+        partitions = sorted({each.partition for each in (*own, *claimed)})
+        for partition in partitions:
+            found = Found(keys=tuple({} for _ in witnesses))
+            for message in self._own(produced, [each for each in own if each.partition == partition]):
+                self._note(found, message, witnesses, produced.as_of, by_others=False)
+            for message in self._others(produced, [each for each in claimed if each.partition == partition]):
+                at = _EPOCH + timedelta(milliseconds=message.timestamp)
+                self._note(found, message, witnesses, at, by_others=True)
             yield found
 
-    def _note_key(self, found: Found, value: bytes) -> None:
-        record = self._decoded(value)
-        if record is not None and self._contract.violation(record) is None:
-            found.keys.add(row_key(self._contract, record))
+    def _own(self, produced: Produced, ranges: Iterable[OffsetRange]) -> Iterator[Message]:
+        as_of = headers.stamp(produced.as_of)
+        for message in read(self._kafka, produced.topic, ranges, produced.batch_id):
+            if headers.text(message.headers, headers.AS_OF) == as_of:
+                yield message
 
-    def _decoded(self, value: bytes) -> Record | None:
+    def _others(self, produced: Produced, ranges: Iterable[OffsetRange]) -> Iterator[Message]:
+        return (each for each in read(self._kafka, produced.topic, ranges) if each.batch_id is None)
+
+    def _note(
+        self, found: Found, message: Message, witnesses: Sequence[Witness], as_of: datetime, *, by_others: bool
+    ) -> None:
+        found.records += 1
+        record = self._records.decoded(message.value or b"", by_others=by_others)
+        if record is None or self._contract.violation(record) is not None:
+            return
+        found.ids.add(tuple(record[name] for name in self._contract.key))
+        micros = (as_of - _EPOCH) // _MICROSECOND
+        for keys, witness in zip(found.keys, witnesses, strict=True):
+            key = witness.key(record)
+            keys[key] = max(micros, keys.get(key, micros))
+
+
+def _by_partition(each: OffsetRange) -> tuple[int, int]:
+    return each.partition, each.start
+
+
+class _Json:
+    """Records that are JSON objects; those of others go through the pipeline's normaliser."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._normalise = normaliser(pipeline.normaliser)
+
+    def prepare(self, produced: Produced) -> None:
+        """Nothing to look up."""
+
+    def decoded(self, value: bytes, *, by_others: bool) -> Record | None:
+        """The record in `value`, or None where that is none."""
+        try:
+            found = parse(value)
+            if by_others and self._normalise:
+                found = self._normalise(found)
+        except Reject as reject:
+            log.debug("a record that is none: %s", reject)
+            return None
+        return found if isinstance(found, dict) else None
+
+
+class _Avro:
+    """Records in the schema registry's framing."""
+
+    def __init__(self, kafka: Kafka, contract: Contract) -> None:
+        self._schema = _parsed(contract.schema)
+        registry = Registry(kafka.registry_url)
+        self._writer = cache(lambda schema_id: _parsed(registry.schema(schema_id)))
+
+    def prepare(self, produced: Produced) -> None:
+        """Look the schema up: a registry that refuses us must not make all records look corrupt."""
+        self._writer(produced.schema_id)
+
+    def decoded(self, value: bytes, *, by_others: bool) -> Record | None:  # noqa: ARG002 - one format for all
         """The record in `value`, or None where that is no Avro record in the registry's framing."""
         from fastavro import schemaless_reader
 
@@ -132,137 +198,49 @@ def _physical(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, "fields": [{**each, "type": plain(each["type"])} for each in schema["fields"]]}
 
 
-def row_key(contract: Contract, record: Record) -> RowKey:
-    """The primary key of the record's row, its buckets derived."""
-    values = dict(record)
-    for bucket in contract.buckets:
-        unit = timedelta(days=1) if contract.by_name[bucket.of].kind is Kind.DATE else timedelta(milliseconds=1)
-        values[bucket.name] = f"{_EPOCH + int(record[bucket.of] or 0) * unit:%Y-%m}"
-    return RowKey(
-        tuple(values[name] for name in contract.partition_key), tuple(values[name] for name in contract.clustering_key)
-    )
+@dataclass
+class Tally:
+    """What a topic has of a batch, and what each witness lacks of it."""
+
+    records: int = 0
+    keys: int = 0
+    lacking: dict[str, int] = field(default_factory=dict)
+    first_lacking: dict[str, list[str]] = field(default_factory=dict)
+
+    def present(self, name: str) -> int:
+        """How many of the keys the witness of this name has."""
+        return self.keys - self.lacking[name]
 
 
-class TableRows:
-    """Looks rows up in one Cassandra table, partition by partition."""
-
-    def __init__(self, session: Session, table: str, contract: Contract) -> None:
-        """Raises Fatal where the contract is no table's."""
-        self._session = session
-        self._contract = contract
-        self._select = session.prepare(_select(table, contract))
-        self._to_cql = [_to_cql(contract, name) for name in (*contract.partition_key, *contract.clustering_key)]
-        self._from_cql = [_from_cql(contract, name) for name in contract.clustering_key]
-
-    def lacking(self, keys: Iterable[RowKey], as_of: datetime) -> Iterator[RowKey]:
-        """Those of `keys` that have no row written as of `as_of` or later. Rows are streamed, never all in memory."""
-        oldest = (as_of - _EPOCH) // timedelta(microseconds=1)
-        partitions: dict[Columns, set[Columns]] = defaultdict(set)
-        for key in keys:
-            partitions[key.partition].add(key.clustering)
-        for partition, wanted in partitions.items():
-            for clustering, written in self._rows(partition, wanted):
-                if written is None or written >= oldest:
-                    wanted.discard(clustering)
-            yield from (RowKey(partition, clustering) for clustering in sorted(wanted, key=repr))
-
-    def _rows(self, partition: Columns, wanted: set[Columns]) -> Iterator[tuple[Columns, int | None]]:
-        """The rows of `partition` in the range of the wanted ones: clustering key, and write time in microseconds.
-
-        The write time is None for a row that has nothing but its key.
-        """
-        first = [each[0] for each in wanted] if self._from_cql else []
-        bounds = (min(first), max(first)) if first else ()  # type: ignore[type-var]  # a column's values are of one type
-        values = (*partition, *bounds)
-        convert = (*self._to_cql[: len(partition)], *(self._to_cql[len(partition)] for _ in bounds))
-        width = len(self._from_cql)
-        for row in self._session.execute(
-            self._select, [to_cql(value) for to_cql, value in zip(convert, values, strict=True)]
-        ):
-            clustering = tuple(from_cql(value) for from_cql, value in zip(self._from_cql, row[:width], strict=True))
-            yield clustering, max((time for time in row[width:] if time is not None), default=None)
+_NAMED = 3
 
 
-def _select(table: str, contract: Contract) -> str:
-    """A row's write time is that of a column that is never null, or else the newest of all."""
-    if not contract.partition_key:
-        raise Fatal(f"{contract.where}: no Cassandra layout, so the table {table} cannot be read")
-    key = {*contract.partition_key, *contract.clustering_key}
-    values = [each for each in contract.fields if each.name not in key]
-    witnesses = [each for each in values if not each.nullable][:1] or values
-    columns = [f'"{name}"' for name in contract.clustering_key] + [f'WRITETIME("{each.name}")' for each in witnesses]
-    conditions = [f'"{name}" = ?' for name in contract.partition_key]
-    conditions += [f'"{name}" {bound} ?' for name in contract.clustering_key[:1] for bound in (">=", "<=")]
-    return f'SELECT {", ".join(columns)} FROM "{table}" WHERE {" AND ".join(conditions)}'  # noqa: S608 - names of ours
+def tally(records: TopicRecords, produced: Produced, witnesses: Sequence[Witness]) -> Tally:
+    """Read a batch again, and look up each of its keys with each witness."""
+    total = Tally(lacking=dict.fromkeys((each.name for each in witnesses), 0))
+    for found in records.by_partition(produced, witnesses):
+        total.records += found.records
+        total.keys += len(found.ids)
+        for witness, keys in zip(witnesses, found.keys, strict=True):
+            first = total.first_lacking.setdefault(witness.name, [])
+            for key in witness.lacking(keys):
+                total.lacking[witness.name] += 1
+                if len(first) < _NAMED:
+                    first.append(witness.named(key))
+    return total
 
 
-def _same(value: Any) -> Any:
-    return value
+def shown(contract: Contract, values: Mapping[str, Any]) -> str:
+    """`(latitude 52.5, longitude 13.25, time 2026-11-01T06:00:00Z)`: the contract's fields among `values`."""
+    text = (f"{name} {_shown(contract, name, value)}" for name, value in values.items() if name in contract.by_name)
+    return f"({', '.join(text)})"
 
 
-def _kind(contract: Contract, column: str) -> Kind:
-    return contract.by_name[column].kind if column in contract.by_name else Kind.STRING  # a bucket
-
-
-def _to_cql(contract: Contract, column: str) -> Callable[[Any], Any]:
-    """From the physical value to what the driver binds; it takes a timestamp as ms."""
-    if _kind(contract, column) is not Kind.DATE:
-        return _same
-    from cassandra.util import Date
-
-    def to_date(days: int) -> Date:
-        return Date(days)
-
-    return to_date
-
-
-def _from_cql(contract: Contract, column: str) -> Callable[[Any], Any]:
-    """From what the driver gives to the physical value."""
-    match _kind(contract, column):
+def _shown(contract: Contract, name: str, value: Any) -> str:
+    match contract.by_name[name].kind:
         case Kind.TIMESTAMP:
-            return lambda time: (time.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+            return f"{_EPOCH + int(value or 0) * timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%SZ}"
         case Kind.DATE:
-            return lambda date: date.days_from_epoch
+            return f"{_EPOCH + int(value or 0) * timedelta(days=1):%Y-%m-%d}"
         case _:
-            return _same
-
-
-@contextmanager
-def cassandra_session(settings: Cassandra) -> Iterator[Session]:
-    """A session in the keyspace. Raises Retry where Cassandra is away, Fatal where it refuses the user or a query."""
-    from cassandra import DriverException, OperationTimedOut, RequestExecutionException
-    from cassandra.auth import PlainTextAuthProvider
-    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-    from cassandra.policies import RoundRobinPolicy
-    from cassandra.query import tuple_factory
-
-    profile = ExecutionProfile(
-        RoundRobinPolicy(), request_timeout=_CASSANDRA_TIMEOUT_SECONDS, row_factory=tuple_factory
-    )
-    cluster = Cluster(
-        list(settings.hosts),
-        port=settings.port,
-        auth_provider=PlainTextAuthProvider(settings.user, settings.password),
-        protocol_version=5,
-        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-    )
-    where = f"Cassandra at {','.join(settings.hosts)}:{settings.port}"
-    try:
-        yield cluster.connect(settings.keyspace)
-    except NoHostAvailable as error:
-        raise _unavailable(where, error) from error
-    except (RequestExecutionException, OperationTimedOut) as error:
-        raise Retry(f"{where} failed: {error}") from error
-    except DriverException as error:
-        raise Fatal(f"{where} refuses to answer: {error}") from error
-    finally:
-        cluster.shutdown()
-
-
-def _unavailable(where: str, error: NoHostAvailable) -> Retry | Fatal:
-    from cassandra import AuthenticationFailed
-
-    errors = list(error.errors.values()) if isinstance(error.errors, dict) else []
-    if any(isinstance(each, AuthenticationFailed) for each in errors):
-        return Fatal(f"{where} refuses the user or its password: check CASSANDRA_USER and CASSANDRA_PASSWORD")
-    return Retry(f"{where} can't be reached: {'; '.join(map(str, errors)) or error}")
+            return str(value)

@@ -13,10 +13,14 @@ WHOLE = "whole"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`text` is `whole`, or names what is missing at which hop, with the numbers. `sinks` is what each sink counted."""
+    """`text` is `whole`, or names what is missing at which hop, with the numbers.
+
+    `sinks` is what each sink counted, `raw_copied` how many distinct records the raw copy has, where there is one.
+    """
 
     text: str
     sinks: Mapping[str, Count]
+    raw_copied: int | None = None
 
     @property
     def whole(self) -> bool:
@@ -24,8 +28,18 @@ class Verdict:
         return self.text == WHOLE
 
 
-def verdict(produced: Produced, landed: Landed, sinks: Mapping[str, Count]) -> Verdict:
+def verdict(
+    produced: Produced,
+    landed: Landed,
+    sinks: Mapping[str, Count],
+    *,
+    topic_keys: int | None = None,
+    raw_copied: int | None = None,
+) -> Verdict:
     """Judge one batch; `sinks` is {name of the sink: its count of the batch}.
+
+    `topic_keys` is how many distinct valid records the topic has of it, `raw_copied` how many of them the raw copy has,
+    where these were looked at.
 
     The batch is whole where fetched = acked = landed + rejected + duplicates and each sink has all that landed. Rows
     that a later attempt has written since count as present: it wrote the same keys. Rows that only an earlier attempt
@@ -34,7 +48,11 @@ def verdict(produced: Produced, landed: Landed, sinks: Mapping[str, Count]) -> V
     if produced.batch_id != landed.batch_id:
         raise Fatal(f"the batch {produced.batch_id} cannot be judged by the landing of {landed.batch_id}")
     gaps = [*_at_produce(produced), *_at_land(produced, landed), *_in_sinks(landed, sinks)]
-    return Verdict(f"{_numbers(produced, landed)}: {'; '.join(gaps)}" if gaps else WHOLE, sinks)
+    if topic_keys is not None and topic_keys != landed.landed:
+        gaps.append(f"{produced.topic} has {topic_keys} valid keys of it")
+    if raw_copied is not None:
+        gaps += _gap(landed.landed - raw_copied, "in the raw copy")
+    return Verdict(f"{_numbers(produced, landed)}: {'; '.join(gaps)}" if gaps else WHOLE, sinks, raw_copied)
 
 
 def _at_produce(produced: Produced) -> Iterator[str]:

@@ -29,6 +29,7 @@ class RenderedRows:
     def __init__(self, rows: Sequence[LedgerRow]) -> None:
         self._rows = rows
         self._with_duplicates = any(row.duplicates for row in rows)
+        self._with_raw_copies = any(row.raw_copied is not None for row in rows)
         self._cells = [self._cells_of(row) for row in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -46,12 +47,14 @@ class RenderedRows:
     @property
     def _names(self) -> list[str]:
         duplicates = ["duplicates"] if self._with_duplicates else []
-        counts = ["fetched", "acked", "landed", "rejected", *duplicates]
+        raw_copies = ["raw copy"] if self._with_raw_copies else []
+        counts = ["fetched", "acked", "landed", *raw_copies, "rejected", *duplicates]
         return ["pipeline", "interval (UTC)", *counts, "seconds", "verdict"]
 
     def _cells_of(self, row: LedgerRow) -> list[str]:
         duplicates = [row.duplicates] if self._with_duplicates else []
-        counts = [row.fetched, row.acked, row.landed, row.rejected, *duplicates]
+        raw_copies = [row.raw_copied] if self._with_raw_copies else []
+        counts = [row.fetched, row.acked, row.landed, *raw_copies, row.rejected, *duplicates]
         seconds = "-" if row.took is None else f"{row.took.total_seconds():.1f}"
         return [row.pipeline, _interval(row), *map(_count, counts), seconds, row.verdict]
 

@@ -18,12 +18,13 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from penstock.core.batch import Batch
-from penstock.core.counts import Landed, Produced
+from penstock.core.counts import Landed, OffsetRange, Produced
 from penstock.core.errors import Fatal
 from penstock.ledger import postgres
+from penstock.ledger.locks import lock_key
 from penstock.ledger.reconcile import WHOLE, Verdict
 
-_MIGRATION_LOCK = int.from_bytes(hashlib.sha256(b"penstock.ledger.migrations").digest()[:8], "big", signed=True)
+_MIGRATION_LOCK = lock_key("penstock.ledger.migrations")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LONGEST_ERROR = 2_000
 
@@ -48,7 +49,8 @@ class Run:
 class LedgerRow:
     """What the ledger says of one batch. A count is None where its hop has not been completed.
 
-    `rejected` adds up both hops that reject. `verdict` is `whole`, or says what is missing where, or at which hop the
+    `rejected` adds up both hops that reject. `raw_copied` of the records are in the raw copy, or None where there is no
+    such copy or no verdict yet. `verdict` is `whole`, or says what is missing where, or at which hop the
     batch stands. `started` and `finished` are the latest attempt's, by the database's clock.
     """
 
@@ -61,6 +63,7 @@ class LedgerRow:
     landed: int | None
     rejected: int | None
     duplicates: int | None
+    raw_copied: int | None
     verdict: str
     started: datetime
     finished: datetime | None
@@ -146,14 +149,29 @@ _FAIL = """
       AND run_id = %(run_id)s AND try_number = %(try_number)s
 """
 
+_CLAIMED_UP_TO = """
+    SELECT max(end_offset) FROM claims WHERE topic_id = %(topic_id)s AND partition = %(partition)s
+"""
+
+_CLAIM = """
+    INSERT INTO claims (topic_id, partition, start_offset, end_offset, topic, batch_id)
+    VALUES (%(topic_id)s, %(partition)s, %(start)s, %(end)s, %(topic)s, %(batch_id)s)
+"""
+
+_CLAIMS = """
+    SELECT partition, start_offset, end_offset FROM claims
+    WHERE topic_id = %(topic_id)s AND batch_id = %(batch_id)s
+    ORDER BY partition, start_offset
+"""
+
 _LAST_PRODUCED = """
-    SELECT batch_id, topic, schema_id, as_of, fetched, acked, rejected, ranges
+    SELECT batch_id, topic, schema_id, as_of, fetched, acked, rejected, ranges, taken_up, claimed
     FROM hops WHERE batch_id = %(batch_id)s AND hop = 'produce' AND as_of IS NOT NULL
 """
 
 _BATCHES = """
-    SELECT pipeline, batch_id, interval_start, interval_end, fetched, acked, landed, rejected, duplicates, verdict,
-           started, finished
+    SELECT pipeline, batch_id, interval_start, interval_end, fetched, acked, landed, rejected, duplicates, raw_copied,
+           verdict, started, finished
     FROM ledger
     WHERE (%(pipeline)s::text IS NULL OR pipeline = %(pipeline)s)
       AND (%(since)s::timestamptz IS NULL OR interval_end > %(since)s)
@@ -217,6 +235,29 @@ class Ledger:
             applied = dict(session.execute("SELECT name, sha256 FROM ledger_migrations").fetchall())
             return [each.name for each in sorted(_MIGRATIONS.glob("*.sql")) if _apply(session, each, applied)]
 
+    def claim(self, batch: Batch, topic: str, topic_id: str, readable: Sequence[OffsetRange]) -> list[OffsetRange]:
+        """Claim for `batch` what no batch has claimed yet of the topic, and return all that it has claimed so far.
+
+        `readable` is what the topic holds now, partition by partition. Offsets that it no longer holds are left out.
+        """
+        held = {each.partition: each for each in readable}
+        key = {"topic_id": topic_id, "topic": topic, "batch_id": batch.id}
+        with self._session() as session, session.transaction():
+            session.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(f"claims of {topic_id}"),))
+            session.execute(_ADD_BATCH, _batch_values(batch))
+            for each in readable:
+                (end,) = session.execute(_CLAIMED_UP_TO, key | {"partition": each.partition}).fetchone() or (None,)
+                start = each.start if end is None else max(end, each.start)
+                if start < each.end:
+                    session.execute(_CLAIM, key | {"partition": each.partition, "start": start, "end": each.end})
+            claims = session.execute(_CLAIMS, key).fetchall()
+        kept = (
+            OffsetRange(partition, max(start, held[partition].start), end)
+            for partition, start, end in claims
+            if partition in held
+        )
+        return [each for each in kept if each.start < each.end]
+
     def started(self, batch: Batch, hop: Hop, run: Run, *, as_of: datetime) -> bool:
         """Write down that an attempt at `hop` begins. Counts of an earlier attempt stand until this one is done."""
         return self._write(_START, batch, hop, run, as_of, {})
@@ -231,6 +272,8 @@ class Ledger:
             "fetched": produced.fetched,
             "acked": produced.acked,
             "rejected": produced.rejected,
+            "taken_up": produced.taken_up,
+            "claimed": Jsonb([asdict(each) for each in produced.claimed]),
         }
         return self._write(_finish(counts), batch, Hop.PRODUCE, run, produced.as_of, counts)
 
@@ -251,6 +294,7 @@ class Ledger:
         counts = {
             "sinks": Jsonb({sink: asdict(count) for sink, count in verdict.sinks.items()}),
             "verdict": verdict.text,
+            "raw_copied": verdict.raw_copied,
         }
         return self._write(_finish(counts), batch, Hop.RECONCILE, run, as_of, counts)
 
@@ -305,11 +349,7 @@ class Ledger:
         self, statement: sql.Composed, batch: Batch, hop: Hop, run: Run, as_of: datetime, counts: Mapping[str, Any]
     ) -> bool:
         values = {
-            "batch_id": batch.id,
-            "pipeline": batch.pipeline,
-            "start": batch.interval.start,
-            "end": batch.interval.end,
-            "options": Jsonb(dict(batch.options), dumps=lambda options: json.dumps(options, default=str)),
+            **_batch_values(batch),
             "hop": hop.value,
             "as_of": as_of,
             "run_id": run.id,
@@ -319,6 +359,16 @@ class Ledger:
         with self._session() as session, session.transaction():
             session.execute(_ADD_BATCH, values)
             return session.execute(statement, values).rowcount == 1
+
+
+def _batch_values(batch: Batch) -> dict[str, Any]:
+    return {
+        "batch_id": batch.id,
+        "pipeline": batch.pipeline,
+        "start": batch.interval.start,
+        "end": batch.interval.end,
+        "options": Jsonb(dict(batch.options), dumps=lambda options: json.dumps(options, default=str)),
+    }
 
 
 def _apply(session: postgres.Connection, migration: Path, applied: Mapping[str, str]) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
 from penstock.core.counts import Count, Extent
+
+AsOf: TypeAlias = datetime | pa.Array
+"""One time for all rows, or an int64 of µs since the epoch for each."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class Sink(Protocol):
         """Create the table, or bring it up to the contract. Raises Fatal where that would change what is there."""
         ...
 
-    def write(self, rows: pa.RecordBatch, as_of: datetime) -> Written:
+    def write(self, rows: pa.RecordBatch, as_of: AsOf) -> Written:
         """Write rows that keep the contract, effectively once: writing them again gives the same table.
 
         Columns are the contract's fields by name; one that is missing is all null. A row written with a newer `as_of`
         stays as it is, and an absent value leaves what is there. Returns when all rows are safe.
 
-        Raises Retry where the sink stays away, Fatal where it will never take such rows.
+        Raises Retry where the sink stays away, Fatal where it will never take such rows, or no as-of time for each.
         """
         ...
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -19,8 +21,9 @@ from cassandra.query import tuple_factory
 from penstock.core import settings
 from penstock.core.contract import Contract, Kind
 from penstock.core.counts import Count, Extent
+from penstock.core.errors import Fatal
 from penstock.sinks import cassandra_table
-from penstock.sinks.base import Written
+from penstock.sinks.base import AsOf, Written
 from penstock.sinks.cassandra_count import BatchCount, write_time_column
 from penstock.sinks.columns import bucket_labels, physical_rows
 from penstock.sinks.cql import EncodedBatchProtocol, EncodedRows, encode_rows, routing_key, write_timestamp
@@ -79,6 +82,13 @@ def _connect(where: settings.Cassandra) -> Session:
     if len(cluster.metadata.all_hosts()) > 1:
         cluster.refresh_keyspace_metadata(where.keyspace)  # its replication, for token-aware routing
     return session
+
+
+@cache
+def process_session(where: settings.Cassandra, patience: float) -> Session:
+    """One session for all tasks of a worker process."""
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions too
+    return connect(where, patience)
 
 
 def address(where: settings.Cassandra) -> str:
@@ -141,8 +151,10 @@ class CassandraSink:
         """Create keyspace and table where they are missing, and columns for new fields; needs no rights otherwise."""
         self._ask(lambda session: cassandra_table.ensure(session, self._where, self._table, self._contract))
 
-    def write(self, rows: pa.RecordBatch, as_of: datetime) -> Written:
+    def write(self, rows: pa.RecordBatch, as_of: AsOf) -> Written:
         """See Sink.write."""
+        if not isinstance(as_of, datetime):
+            raise Fatal(f"{self!r} writes all rows under one as-of time: a shared topic cannot land in Cassandra")
         if not rows.num_rows:
             return Written(0)
         columns = self._columns(physical_rows(rows, self._contract))

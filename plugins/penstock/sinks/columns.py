@@ -64,6 +64,11 @@ def _physical(rows: pa.RecordBatch, field: Field) -> pa.Array:
         ) from error
 
 
+def taken(rows: pa.RecordBatch, chosen: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    """Some of the rows, by their ascending indices."""
+    return rows if len(chosen) == rows.num_rows else rows.take(pa.array(chosen))
+
+
 def violations(rows: pa.RecordBatch, contract: Contract) -> dict[int, str]:
     """{row: why it breaks the contract} for physical rows, in the contract's own words.
 

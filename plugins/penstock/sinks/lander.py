@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +17,13 @@ from penstock.core.counts import OffsetRange, Produced
 from penstock.core.errors import PenstockError
 from penstock.kafka import headers
 from penstock.kafka.dead_letters import Rejected, forward
-from penstock.sinks.cassandra import CassandraSink, connect
-from penstock.sinks.columns import physical_rows, violations
+from penstock.sinks.base import Sink
+from penstock.sinks.catalogue import Address, open_sink
+from penstock.sinks.columns import Mask, physical_rows, taken, violations
+from penstock.sinks.decode import decoder
+from penstock.sinks.json_rows import Decoded
 from penstock.sinks.keys import Indices
 from penstock.sinks.landing import Request, Tally
-
-if TYPE_CHECKING:
-    from cassandra.cluster import Session
 
 OUTCOME_DDL = (
     "batch int, read bigint, landed bigint, rejected bigint, duplicates bigint, foreign bigint, "
@@ -47,24 +44,18 @@ _FOREIGN = -1
 _REJECTS_AT_ONCE = 10_000
 
 
-@cache
-def _session(where: settings.Cassandra, patience: float) -> Session:
-    """One session for all tasks of a worker process."""
-    logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # what it has to say comes as exceptions too
-    return connect(where, patience)
-
-
 @dataclass(frozen=True)
 class Lander:
-    """The function for `mapInArrow`: batches of (partition, offset, headers, record) in, outcomes out.
+    """The function for `mapInArrow`: batches of (partition, offset, timestamp, headers, record) in, outcomes out.
 
-    `record` is the decoded value: null where its framing names no known schema, a struct of nulls where its body does
-    not decode. An error is answered, not raised, so that the driver sees its sentence and not Spark's account of it.
+    `record` is what decode.py says. An error is answered, not raised, so that the driver sees its sentence and not
+    Spark's account of it.
     """
 
     request: Request
     kafka: settings.Kafka
-    cassandra: settings.Cassandra
+    where: Address
+    contested: bool = True
 
     def __call__(self, windows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Land all `windows`, then answer."""
@@ -78,40 +69,44 @@ class Lander:
         else:
             yield _done(task.tallies)
 
-    def _sink(self) -> CassandraSink:
-        patience = self.request.patience
-        session = _session(self.cassandra, patience)
-        return CassandraSink(
-            self.cassandra, self.request.table, self.request.contract, session=session, patience=patience
+    def _sink(self) -> Sink:
+        asked = self.request
+        return open_sink(
+            asked.sink, self.where, asked.contract, patience=asked.patience, contested=self.contested, shared=True
         )
 
 
 class _Task:
     """One Spark task: the sink it writes to, what it counted, and the rejects it still has to forward."""
 
-    def __init__(self, request: Request, kafka: settings.Kafka, sink: CassandraSink) -> None:
+    def __init__(self, request: Request, kafka: settings.Kafka, sink: Sink) -> None:
         self.tallies: defaultdict[int, Tally] = defaultdict(Tally)
         self._request = request
         self._kafka = kafka
         self._sink = sink
+        self._decode = decoder(request)
         self._attempts = Attempts(request.batches)
         self._rejects: list[Rejected] = []
 
     def land(self, window: pa.RecordBatch) -> None:
         """Land the records of one Arrow batch."""
-        owner = self._attempts.owners(window.column("headers"))
+        owner, others = self._attempts.owners(window)
         for batch, foreign in self._attempts.foreign(window, owner):
             self.tallies[batch] += Tally(foreign=foreign)
         for batch in np.unique(owner[owner != _FOREIGN]).tolist():
-            own = owner == batch
-            self._land(batch, window if own.all() else window.filter(pa.array(own)))
+            self._land(batch, _chosen(window, (owner == batch) & ~others), by_others=False)
+            self._land(batch, _chosen(window, (owner == batch) & others), by_others=True)
         if len(self._rejects) >= _REJECTS_AT_ONCE:
             self.forward_rejects()
 
-    def _land(self, batch: int, window: pa.RecordBatch) -> None:
+    def _land(self, batch: int, window: pa.RecordBatch, *, by_others: bool) -> None:
+        if not window.num_rows:
+            return
         produced = self._request.batches[batch]
-        rows, where, rejects = self._judged(window, produced)
-        written = self._sink.write(rows, produced.as_of)
+        decoded = self._decode(window, produced, by_others=by_others)
+        rows, where, rejects = self._judged(decoded)
+        as_of = _timestamps(window, where) if by_others else produced.as_of
+        written = self._sink.write(rows, as_of)
         rejects |= {int(where[row]): reason for row, reason in written.rejects}
         partitions, offsets = window.column("partition"), window.column("offset")
         self._rejects += [
@@ -120,21 +115,14 @@ class _Task:
         ]
         self.tallies[batch] += Tally(window.num_rows, written.landed, len(rejects), written.duplicates)
 
-    def _judged(self, window: pa.RecordBatch, produced: Produced) -> tuple[pa.RecordBatch, Indices, dict[int, str]]:
+    def _judged(self, decoded: Decoded) -> tuple[pa.RecordBatch, Indices, dict[int, str]]:
         """The rows that keep the contract, where each of them is in the window, and what is wrong with the others."""
         contract = self._request.contract
-        records = window.column("record")
-        rows = pa.RecordBatch.from_arrays(records.flatten(), names=[each.name for each in records.type])
-        unframed = records.is_null().to_numpy(zero_copy_only=False)
-        undecoded = rows.column(contract.key[0]).is_null().to_numpy(zero_copy_only=False) & ~unframed
-        broken = dict.fromkeys(_true(unframed), "the value does not begin with the id of a schema of its batch")
-        broken |= dict.fromkeys(_true(undecoded), f"the value does not decode by schema {produced.schema_id}")
-        where = np.flatnonzero(~(unframed | undecoded))
-        rows = physical_rows(_taken(rows, where), contract)
+        rows, where, broken = physical_rows(decoded.rows, contract), decoded.where, dict(decoded.rejects)
         violating = violations(rows, contract)
         broken |= {int(where[row]): reason for row, reason in violating.items()}
         good = np.setdiff1d(np.arange(rows.num_rows), list(violating)) if violating else np.arange(rows.num_rows)
-        return _taken(rows, good), where[good], broken
+        return taken(rows, good), where[good], broken
 
     def forward_rejects(self) -> None:
         """Copy the rejected records to the dead letters."""
@@ -150,9 +138,25 @@ class Attempts:
         self._ids = pa.array([each.batch_id.encode() for each in batches], pa.binary())
         self._as_of = pa.array([headers.stamp(each.as_of).encode() for each in batches], pa.binary())
         self._ranges = [(batch, each) for batch, produced in enumerate(batches) for each in produced.ranges]
+        self._claims = [(batch, each) for batch, produced in enumerate(batches) for each in produced.claimed]
 
-    def owners(self, found: pa.ListArray) -> npt.NDArray[np.int64]:
-        """The batch of each record by its headers, or -1 where it is of another attempt or of none."""
+    def owners(self, window: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], Mask]:
+        """The batch of each record, or -1 where it is of another attempt or of none; and which others wrote.
+
+        A record is a batch's by its headers, or because it has none and lies where the batch has claimed.
+        """
+        owner, headless = self._by_headers(window.column("headers"))
+        others = np.zeros(window.num_rows, dtype=np.bool_)
+        if self._claims and headless.any():
+            partitions, offsets = window.column("partition").to_numpy(), window.column("offset").to_numpy()
+            for batch, each in self._claims:
+                within = _within(each, partitions, offsets) & headless
+                owner[within] = batch
+                others |= within
+        return owner, others
+
+    def _by_headers(self, found: pa.ListArray) -> tuple[npt.NDArray[np.int64], Mask]:
+        """The batch of each record by its headers, or -1; and which name none."""
         entries, parents = found.flatten(), pc.list_parent_indices(found).to_numpy()
         names, values = pc.struct_field(entries, "key"), pc.struct_field(entries, "value")
 
@@ -162,9 +166,11 @@ class Attempts:
             at[parents[of_name]] = np.flatnonzero(of_name)  # a repeated header counts by its last value
             return values.take(pa.array(at, mask=at < 0))
 
-        batch = pc.index_in(header(headers.BATCH_ID), value_set=self._ids)
+        ids = header(headers.BATCH_ID)
+        batch = pc.index_in(ids, value_set=self._ids)
         same = pc.fill_null(pc.equal(header(headers.AS_OF), self._as_of.take(batch)), False)  # noqa: FBT003 - Arrow's value
-        return np.where(same.to_numpy(zero_copy_only=False), pc.fill_null(batch, _FOREIGN).to_numpy(), _FOREIGN)
+        owner = np.where(same.to_numpy(zero_copy_only=False), pc.fill_null(batch, _FOREIGN).to_numpy(), _FOREIGN)
+        return owner.astype(np.int64), ids.is_null().to_numpy(zero_copy_only=False)
 
     def foreign(self, window: pa.RecordBatch, owner: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """(batch, how many records of others the window has within a range of it)."""
@@ -177,22 +183,18 @@ class Attempts:
                     yield batch, count
 
 
-def _within(
-    wanted: OffsetRange, partitions: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    within: npt.NDArray[np.bool_] = (
-        (partitions == wanted.partition) & (offsets >= wanted.start) & (offsets < wanted.end)
-    )
+def _within(wanted: OffsetRange, partitions: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> Mask:
+    within: Mask = (partitions == wanted.partition) & (offsets >= wanted.start) & (offsets < wanted.end)
     return within
 
 
-def _true(mask: npt.NDArray[np.bool_]) -> list[int]:
-    rows: list[int] = np.flatnonzero(mask).tolist()
-    return rows
+def _chosen(window: pa.RecordBatch, rows: Mask) -> pa.RecordBatch:
+    return window if rows.all() else window.filter(pa.array(rows))
 
 
-def _taken(rows: pa.RecordBatch, chosen: Indices) -> pa.RecordBatch:
-    return rows if len(chosen) == rows.num_rows else rows.take(pa.array(chosen))
+def _timestamps(window: pa.RecordBatch, where: Indices) -> pa.Array:
+    """The Kafka timestamps of some rows, in µs since the epoch."""
+    return window.column("timestamp").take(pa.array(where)).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
 
 
 def _done(tallies: dict[int, Tally]) -> pa.RecordBatch:

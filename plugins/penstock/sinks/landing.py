@@ -10,27 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.contract import Contract
-from penstock.core.counts import Landed, OffsetRange, Produced
+from penstock.core.counts import Extent, Landed, OffsetRange, Produced
 from penstock.core.errors import Fatal, PenstockError
+from penstock.core.pipeline import CassandraTable, InfluxMeasurement, SinkSpec, Wire
 
 PATIENCE_SECONDS = 60.0
 
 _NEAR = 50_000
 """Offsets between two ranges that are rather read, and left to others, than given a read of their own."""
 
+_SINKS: Mapping[str, type[SinkSpec]] = {each.__name__: each for each in (CassandraTable, InfluxMeasurement)}
+
 
 @dataclass(frozen=True)
 class Request:
-    """The batches of one topic to be landed in one table.
+    """The batches of one topic to be landed in one sink.
 
-    `patience` is how long, in seconds, a server may be away before the landing fails.
+    `extent` is where the batches' own records belong, or None where that is not known. `patience` is how long, in
+    seconds, a server may be away before the landing fails. `wire` and `normaliser` are the pipeline's.
     """
 
     contract: Contract
     topic: str
     dead_letter_topic: str
-    table: str
+    sink: SinkSpec
     batches: tuple[Produced, ...]
+    wire: Wire = Wire.AVRO
+    normaliser: str | None = None
+    extent: Extent | None = None
     patience: float = PATIENCE_SECONDS
 
     def __post_init__(self) -> None:
@@ -43,7 +50,7 @@ class Request:
     @property
     def records(self) -> int:
         """How many records the batches have on the topic."""
-        return sum(on_topic(each) for each in self.batches)
+        return sum(each.on_topic for each in self.batches)
 
     def to_json(self) -> dict[str, Any]:
         """Only JSON types."""
@@ -51,8 +58,11 @@ class Request:
             "contract": self.contract.schema,
             "topic": self.topic,
             "dead_letter_topic": self.dead_letter_topic,
-            "table": self.table,
+            "sink": {"kind": type(self.sink).__name__, "name": self.sink.name},
             "batches": [each.to_json() for each in self.batches],
+            "wire": str(self.wire),
+            "normaliser": self.normaliser,
+            "extent": self.extent.to_json() if self.extent else None,
             "patience": self.patience,
         }
 
@@ -65,8 +75,11 @@ class Request:
                 contract=Contract(data["contract"], f"the contract in {path.name}"),
                 topic=data["topic"],
                 dead_letter_topic=data["dead_letter_topic"],
-                table=data["table"],
+                sink=_SINKS[data["sink"]["kind"]](data["sink"]["name"]),
                 batches=tuple(Produced.from_json(each) for each in data["batches"]),
+                wire=Wire(data.get("wire", Wire.AVRO)),
+                normaliser=data.get("normaliser"),
+                extent=Extent.from_json(data["extent"]) if data.get("extent") else None,
                 patience=float(data.get("patience", PATIENCE_SECONDS)),
             )
         except FileNotFoundError as error:
@@ -89,18 +102,14 @@ class Tally:
         return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
-def on_topic(produced: Produced) -> int:
-    """How many of the batch's records the topic must hold: all but those that went to the dead letters at once."""
-    return produced.acked - produced.rejected
-
-
 def reads(batches: Iterable[Produced]) -> list[list[OffsetRange]]:
-    """The batches' ranges as a few reads, each with at most one range a partition.
+    """What the batches have on the topic as a few reads, each with at most one range a partition.
 
     What overlaps or is near is read once. Every offset of every range is in exactly one read.
     """
     by_partition: dict[int, list[OffsetRange]] = defaultdict(list)
-    for each in sorted({each for batch in batches for each in batch.ranges}, key=lambda each: each.start):
+    wanted = {each for batch in batches for each in (*batch.ranges, *batch.claimed)}
+    for each in sorted(wanted, key=lambda each: each.start):
         merged = by_partition[each.partition]
         if merged and each.start - merged[-1].end <= _NEAR:
             merged[-1] = OffsetRange(each.partition, merged[-1].start, max(merged[-1].end, each.end))
@@ -127,9 +136,10 @@ def account(batches: Sequence[Produced], tallies: Iterable[tuple[int, Tally]]) -
 
 
 def _discrepancy(batch: Produced, tally: Tally) -> str | None:
-    expected = on_topic(batch)
+    expected = batch.on_topic
     if tally.read != expected:
-        where = ", ".join(f"{each.partition}: [{each.start}, {each.end})" for each in batch.ranges) or "none"
+        ranges = (*batch.ranges, *batch.claimed)
+        where = ", ".join(f"{each.partition}: [{each.start}, {each.end})" for each in ranges) or "none"
         missing = expected - tally.read
         what = f"{missing} of its {expected} records are missing" if missing > 0 else f"{-missing} records too many are"
         return (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from penstock.core import settings
+from penstock.core.pipeline import Wire
 from penstock.kafka.registry import Registry
-from penstock.sinks.cassandra import CassandraSink
+from penstock.sinks.catalogue import Address, open_sink
 from penstock.sinks.landing import Request
 from penstock.sinks.patience import outlast
 
@@ -15,16 +17,41 @@ Writers: TypeAlias = Mapping[int, Mapping[str, Any]]
 """{schema id: the schema that records with this id were written by}"""
 
 
-def prepare(request: Request, kafka: settings.Kafka, cassandra: settings.Cassandra) -> Writers:
-    """Set the table up, and look up the schemas that the records were written by.
+@dataclass(frozen=True)
+class Prepared:
+    """The schemas of the records, and whether rows newer than them may be where they belong."""
 
-    Raises Retry where Cassandra or the registry stays away, Fatal where they refuse.
+    writers: Writers = field(default_factory=dict)
+    contested: bool = True
+
+
+def prepare(request: Request, kafka: settings.Kafka, where: Address) -> Prepared:
+    """Set the sink up, look there for newer rows, and look up the schemas that the records were written by.
+
+    Raises Retry where the sink or the registry stays away, Fatal where they refuse.
     """
-    sink = CassandraSink(cassandra, request.table, request.contract, patience=request.patience)
+    sink = open_sink(request.sink, where, request.contract, patience=request.patience)
     try:
         sink.setup()
+        contested = _contested(request, sink)
     finally:
         sink.close()
+    return Prepared(_writers(request, kafka), contested)
+
+
+def _contested(request: Request, sink: object) -> bool:
+    """Others' records are as of times of their own, which no one question could cover."""
+    from penstock.sinks.influxdb import InfluxSink
+
+    if not isinstance(sink, InfluxSink) or request.extent is None or any(each.claimed for each in request.batches):
+        return True
+    newest = sink.newest(request.extent)
+    return newest is not None and newest > min(each.as_of for each in request.batches)
+
+
+def _writers(request: Request, kafka: settings.Kafka) -> Writers:
+    if request.wire is Wire.JSON:
+        return {}
     registry = Registry(kafka.registry_url)
 
     def look_up() -> Writers:

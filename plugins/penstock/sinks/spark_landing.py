@@ -18,9 +18,11 @@ from penstock.core import settings
 from penstock.core.contract import Contract
 from penstock.core.counts import Landed, OffsetRange
 from penstock.core.errors import Fatal, PenstockError, Retry
+from penstock.core.pipeline import Wire
+from penstock.sinks.catalogue import Address
 from penstock.sinks.lander import OUTCOME_DDL, Lander
 from penstock.sinks.landing import Request, Tally, account, reads
-from penstock.sinks.prepare import Writers
+from penstock.sinks.prepare import Prepared, Writers
 
 _ONE_TASK = 20_000
 """Up to so many records, another Python worker takes longer to start than it saves."""
@@ -32,17 +34,17 @@ _ERRORS = {each.__name__: each for each in (Retry, Fatal)}
 
 
 def land(
-    spark: SparkSession, request: Request, writers: Writers, kafka: settings.Kafka, cassandra: settings.Cassandra
+    spark: SparkSession, request: Request, prepared: Prepared, kafka: settings.Kafka, where: Address
 ) -> list[Landed]:
     """Land all batches of the request, in one Spark job, and return their counts.
 
     Raises Retry where a server stays away, Fatal where records are missing or something refuses.
     """
-    records = _records(spark, request, writers, kafka)
+    records = _records(spark, request, prepared.writers, kafka)
     if request.records <= _ONE_TASK:
         records = records.coalesce(1)
     try:
-        outcomes = records.mapInArrow(Lander(request, kafka, cassandra), OUTCOME_DDL).collect()
+        outcomes = records.mapInArrow(Lander(request, kafka, where, prepared.contested), OUTCOME_DDL).collect()
     except (PySparkException, Py4JJavaError) as error:
         if known := _kafka_error(str(error), request, kafka):
             raise known from error
@@ -55,12 +57,13 @@ def land(
 
 
 def _records(spark: SparkSession, request: Request, writers: Writers, kafka: settings.Kafka) -> DataFrame:
-    """Partition, offset, headers and decoded record of everything in the ranges."""
+    """Partition, offset, timestamp, headers and record of everything in the ranges."""
     frames = [_read(spark, request, ranges, kafka) for ranges in reads(request.batches)]
     if not frames:
         raise Fatal(f"no batch of this landing has offsets on {request.topic}: there is nothing to land")
-    record = _decoded(request.contract, writers).alias("record")
-    return reduce(DataFrame.unionAll, frames).select("partition", "offset", "headers", record)
+    record = F.col("value") if request.wire is Wire.JSON else _decoded(request.contract, writers)
+    metadata = ("partition", "offset", "timestamp", "headers")
+    return reduce(DataFrame.unionAll, frames).select(*metadata, record.alias("record"))
 
 
 def _read(spark: SparkSession, request: Request, ranges: Iterable[OffsetRange], kafka: settings.Kafka) -> DataFrame:

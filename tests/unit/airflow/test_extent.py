@@ -7,7 +7,7 @@ import pytest
 
 from penstock.airflow.extent import ExtentOf
 from penstock.core.counts import Extent
-from penstock.ledger.evidence import row_key
+from penstock.ledger.cassandra_rows import row_key
 from penstock.pipelines.weather import WEATHER_DAILY, WEATHER_HOURLY
 
 HOUR = 3_600_000

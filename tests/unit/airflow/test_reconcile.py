@@ -39,7 +39,7 @@ class Table:
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
     table = Table()
 
-    monkeypatch.setattr("penstock.sinks.cassandra.CassandraSink", lambda *_: table)
+    monkeypatch.setattr("penstock.sinks.cassandra.CassandraSink", lambda *_, **__: table)
     for name in ("CASSANDRA_HOSTS", "CASSANDRA_USER", "CASSANDRA_PASSWORD"):
         monkeypatch.setenv(name, "unused")
     return table

@@ -4,7 +4,8 @@ import pytest
 
 from penstock.core.contract import Contract
 from penstock.core.errors import Fatal
-from penstock.ledger.evidence import RowKey, _physical, _select, row_key
+from penstock.ledger.cassandra_rows import RowKey, _select, row_key
+from penstock.ledger.evidence import _physical
 
 
 def contract(required_value: bool = True, clustering: bool = True, **layout: Any) -> Contract:

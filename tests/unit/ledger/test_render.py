@@ -22,6 +22,7 @@ def row(**changes: object) -> LedgerRow:
         "landed": 24,
         "rejected": 0,
         "duplicates": 0,
+        "raw_copied": None,
         "verdict": "whole",
         "started": start + timedelta(hours=1),
         "finished": start + timedelta(hours=1, seconds=12.34),
@@ -77,6 +78,13 @@ def test_an_interval_beyond_one_day_shows_both_dates() -> None:
     assert "2026-10-31 00:00 - 2026-11-01 00:00" in printed([day], terminal=False)
 
 
+def test_raw_copies_are_shown_where_there_are_any() -> None:
+    assert "raw copy" not in printed([row()], terminal=False)
+    header, line, *_ = printed([row(raw_copied=17)], terminal=False).splitlines()
+    assert header.split()[header.split().index("landed") + 1 :][:2] == ["raw", "copy"]
+    assert line.split()[5:10] == ["24", "24", "24", "17", "0"]
+
+
 def test_duplicates_are_shown_where_there_are_any() -> None:
     assert "duplicates" not in printed([row()], terminal=False)
     assert "duplicates" in printed([row(duplicates=2)], terminal=False)
@@ -97,6 +105,7 @@ def test_a_row_serialises_to_plain_json() -> None:
         "landed": 24,
         "rejected": 0,
         "duplicates": 0,
+        "raw_copied": None,
         "verdict": "whole",
         "started": "2026-11-01T07:00:00+00:00",
         "finished": None,

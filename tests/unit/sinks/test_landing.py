@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.core.counts import Landed, OffsetRange, Produced
 from penstock.core.errors import Fatal, Retry
+from penstock.core.pipeline import CassandraTable
 from penstock.sinks.landing import Request, Tally, account, reads, write_error, write_report
 from tests.conformance import AS_OF, CONTRACT
 
@@ -20,7 +21,7 @@ def produced(*ranges, batch_id="hourly:1", acked=10, rejected=0, topic="readings
 
 
 def request(*batches):
-    return Request(CONTRACT, "readings", "readings.dlq", "readings", batches)
+    return Request(CONTRACT, "readings", "readings.dlq", CassandraTable("readings"), batches)
 
 
 RANGES = st.builds(

@@ -16,9 +16,9 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 
 from penstock.airflow.errors import airflow_errors
-from penstock.airflow.handover import landed_by_id, produced_batches
+from penstock.airflow.handover import ProducedBatch, landed_by_id, produced_batches
 from penstock.airflow.recording import attempt, ledger, run_of
-from penstock.core.counts import Landed, Produced
+from penstock.core.counts import Extent, Landed, Produced
 from penstock.core.errors import Fatal, PenstockError, Retry
 from penstock.core.pipeline import Pipeline
 from penstock.core.settings import PROJECT, Landing
@@ -71,23 +71,27 @@ class LandOperator(SparkSubmitOperator):
             batches = produced_batches(self.produced, self.pipeline.name)
             run = run_of(context)
             with attempt(Hop.LAND, run, {each.batch: each.produced.as_of for each in batches}):
-                landed = self._land([each.produced for each in batches], context)
+                landed = self._land(batches, context)
             with ledger() as open_ledger:
                 for each in batches:
                     counts = landed[each.produced.batch_id]
                     open_ledger.landed(each.batch, counts, run, as_of=each.produced.as_of)
             return [each.to_json() for each in landed.values()]
 
-    def _land(self, batches: Sequence[Produced], context: Context) -> dict[str, Landed]:
-        landed = {each.batch_id: Landed(each.batch_id, read=0, landed=0, rejected=0) for each in batches}
-        if on_topic := [each for each in batches if each.acked > each.rejected]:
-            landed |= self._submit(on_topic, context)
+    def _land(self, batches: Sequence[ProducedBatch], context: Context) -> dict[str, Landed]:
+        ids = [each.produced.batch_id for each in batches]
+        landed = {batch_id: Landed(batch_id, read=0, landed=0, rejected=0) for batch_id in ids}
+        if on_topic := [each for each in batches if each.produced.on_topic]:
+            extents = [each.extent for each in on_topic]
+            # A batch without an extent has none but others' records, which are looked up in any case.
+            extent = Extent.around([each for each in extents if each])
+            landed |= self._submit([each.produced for each in on_topic], extent, context)
         return landed
 
-    def _submit(self, batches: Sequence[Produced], context: Context) -> dict[str, Landed]:
+    def _submit(self, batches: Sequence[Produced], extent: Extent | None, context: Context) -> dict[str, Landed]:
         settings = Landing.from_env()
         folder = _new_folder(settings.folder, batches, context)
-        (folder / _REQUEST).write_text(json.dumps(self._request(batches)), encoding="utf-8")
+        (folder / _REQUEST).write_text(json.dumps(self._request(batches, extent)), encoding="utf-8")
         self._configure(settings, folder, sum(each.acked for each in batches))
         try:
             super().execute(context)
@@ -99,16 +103,22 @@ class LandOperator(SparkSubmitOperator):
             folder.parent.rmdir()
         return landed
 
-    def _request(self, batches: Sequence[Produced]) -> dict[str, Any]:
+    def _request(self, batches: Sequence[Produced], extent: Extent | None) -> dict[str, Any]:
         if len(self.pipeline.sinks) != 1:
-            raise Fatal(f"the pipeline {self.pipeline} has {len(self.pipeline.sinks)} sinks: landing knows one table")
-        return {
-            "contract": self.pipeline.contract.schema,
-            "topic": self.pipeline.topic,
-            "dead_letter_topic": self.pipeline.dead_letter_topic,
-            "table": self.pipeline.sinks[0].name,
-            "batches": [each.to_json() for each in batches],
-        }
+            raise Fatal(f"the pipeline {self.pipeline} has {len(self.pipeline.sinks)} sinks: landing knows one")
+        from penstock.sinks.landing import Request
+
+        request = Request(
+            contract=self.pipeline.contract,
+            topic=self.pipeline.topic,
+            dead_letter_topic=self.pipeline.dead_letter_topic,
+            sink=self.pipeline.sinks[0],
+            batches=tuple(batches),
+            wire=self.pipeline.wire,
+            normaliser=self.pipeline.normaliser,
+            extent=extent,
+        )
+        return request.to_json()
 
     def _configure(self, settings: Landing, folder: Path, records: int) -> None:
         if settings.properties_file and not self.properties_file:

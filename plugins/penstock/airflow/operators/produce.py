@@ -17,7 +17,7 @@ from penstock.airflow.handover import ProducedBatch
 from penstock.airflow.intervals import data_interval
 from penstock.airflow.recording import attempt, ledger, run_of
 from penstock.core.batch import Batch, Interval
-from penstock.core.counts import Produced
+from penstock.core.counts import OffsetRange, Produced
 from penstock.core.errors import Fatal
 from penstock.core.pipeline import Pipeline, Source
 from penstock.core.settings import Kafka, ledger_url
@@ -34,8 +34,9 @@ _REPORTING = 0.1
 class ReliableProduceToTopicOperator(ProduceToTopicOperator):
     """Produces one batch in one Kafka transaction: all of it, acknowledged and counted, or none of it.
 
-    The producer function is the pipeline's source. A batch is the run's data interval, or a `chunk` of a mapped task:
-    `{"interval": "START/END", "options": {...}}`, whose options are part of the batch's identity.
+    On a shared topic it first claims what others have written there since the last claim, so that this batch lands it
+    with its own. The producer function is the pipeline's source. A batch is the run's data interval, or a `chunk` of a
+    mapped task: `{"interval": "START/END", "options": {...}}`, whose options are part of the batch's identity.
 
     Args:
         pipeline: What to fetch and where to.
@@ -97,10 +98,11 @@ class ReliableProduceToTopicOperator(ProduceToTopicOperator):
         deadline = self._deadline()
         kafka, config = self._kafka()
         contract = self.pipeline.contract
+        claimed, taken_up = self._claim(batch, kafka, config) if self.pipeline.shared else ([], 0)
         source = _within_budget(self.pipeline.source)
         options = source.resolve(self.chunk["options"] if self.chunk else self.options or {})
         schema_id = Registry(kafka.registry_url).register(f"{self.topic}-value", contract)
-        return produce(
+        produced = produce(
             batch,
             contract,
             topic=self.topic,
@@ -108,10 +110,25 @@ class ReliableProduceToTopicOperator(ProduceToTopicOperator):
             records=place.watch(source.fetch(batch.interval, options)),
             kafka=kafka,
             schema_id=schema_id,
+            wire=self.pipeline.wire,
             as_of=as_of,
             deadline=deadline,
             config=config,
         )
+        return produced.with_claim(claimed, taken_up)
+
+    def _claim(self, batch: Batch, kafka: Kafka, config: Mapping[str, str]) -> tuple[list[OffsetRange], int]:
+        """The offsets that this batch takes up of others' records, those of earlier tries included, and how many."""
+        from penstock.kafka.reader import extent
+        from penstock.kafka.shared import count_of_others, topic_id
+
+        readable = extent(kafka, self.topic, config=config)
+        with ledger() as open_ledger:
+            claimed = open_ledger.claim(batch, self.topic, topic_id(kafka, self.topic, config=config), readable)
+        taken_up = count_of_others(kafka, self.topic, claimed, config=config)
+        if taken_up:
+            self.log.info("%s: takes up %d records that others wrote to %s", batch.id, taken_up, self.topic)
+        return claimed, taken_up
 
     def _deadline(self) -> float:
         """On the monotonic clock, a little before Airflow would interrupt the task in the middle of something."""

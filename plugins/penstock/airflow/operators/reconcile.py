@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -11,17 +10,16 @@ from airflow.sdk import BaseOperator
 from penstock.airflow.assets import assets
 from penstock.airflow.errors import airflow_errors
 from penstock.airflow.handover import ProducedBatch, landed_by_id, produced_batches
+from penstock.airflow.judging import judged_by_counts, judged_by_keys
 from penstock.airflow.recording import attempt, ledger, run_of
-from penstock.core.counts import Count, Landed
+from penstock.core.counts import Landed
 from penstock.core.errors import Fatal
 from penstock.core.pipeline import Pipeline
-from penstock.core.settings import Cassandra
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from penstock.ledger.reconcile import Verdict
-    from penstock.sinks.base import Sink
 
 _MOST_NAMED = 5
 
@@ -71,28 +69,9 @@ class ReconcileOperator(BaseOperator):
             return sums
 
     def _judge(self, batches: Sequence[ProducedBatch], landed: Mapping[str, Landed]) -> list[Verdict]:
-        from penstock.ledger.reconcile import verdict
-        from penstock.sinks.cassandra import CassandraSink
-
-        settings = Cassandra.from_env()
-        with ExitStack() as open_sinks:
-            sinks = {
-                each.name: open_sinks.enter_context(closing(CassandraSink(settings, each.name, self.pipeline.contract)))
-                for each in self.pipeline.sinks
-            }
-            return [
-                verdict(
-                    each.produced,
-                    landed[each.produced.batch_id],
-                    {name: _count(sink, each) for name, sink in sinks.items()},
-                )
-                for each in batches
-            ]
-
-
-def _count(sink: Sink, batch: ProducedBatch) -> Count:
-    """What the sink itself counts where the batch's rows belong."""
-    return sink.count(batch.extent, batch.produced.as_of) if batch.extent else Count(own=0)
+        by_keys = self.pipeline.shared or self.pipeline.raw_copy
+        judged = judged_by_keys if by_keys else judged_by_counts
+        return judged(self.pipeline, batches, landed)
 
 
 def _refuse_gaps(batches: Sequence[ProducedBatch], verdicts: Sequence[Verdict]) -> None:

@@ -1,0 +1,127 @@
+"""What a measurement of InfluxDB holds of a batch, by other means than those that wrote it: its InfluxQL queries.
+
+https://docs.influxdata.com/influxdb/v2/reference/api/influxdb-1x/query/
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import requests
+
+from penstock.core.contract import Contract, Kind
+from penstock.core.errors import Fatal, Retry
+from penstock.core.record import Record
+from penstock.core.settings import Influx
+
+_TIMEOUT_SECONDS = 30.0
+_HOUR = 3_600_000_000_000
+_NS_PER = {Kind.TIMESTAMP: 1_000_000, Kind.DATE: 86_400_000_000_000}
+_SPREAD = 1_000_000
+
+AS_OF = "as_of"
+
+
+@dataclass(frozen=True)
+class PointKey:
+    """The identity of one point: `time` in ns since the epoch, and the tags' values in the contract's order."""
+
+    time: int
+    tags: tuple[str, ...]
+
+
+class InfluxPoints:
+    """Looks points up in one measurement."""
+
+    def __init__(self, where: Influx, measurement: str, contract: Contract) -> None:
+        self.name = measurement
+        self._where = where
+        self._contract = contract
+        self._ns = _NS_PER[contract.by_name[contract.event_time].kind]
+        columns = ", ".join(_identifier(name) for name in (AS_OF, *contract.tags))
+        self._select = f"SELECT {columns} FROM {_identifier(measurement)} WHERE time >= {{}} AND time <= {{}}"  # noqa: S608 - InfluxQL cannot bind names; these are quoted
+
+    def key(self, record: Record) -> PointKey:
+        """The identity of the record's point."""
+        contract = self._contract
+        spread = int(record[contract.spread] or 0) % _SPREAD if contract.spread else 0
+        time = int(record[contract.event_time] or 0) * self._ns + spread
+        return PointKey(time, tuple(str(record[name] or "") for name in contract.tags))
+
+    def lacking(self, keys: Mapping[PointKey, int]) -> Iterator[PointKey]:
+        """See Witness. Points are streamed, never all in memory."""
+        wanted = dict(keys)
+        for first, last in _clusters(sorted(each.time for each in keys)):
+            for key, as_of in self._points(first, last):
+                if key in wanted and as_of >= wanted[key]:
+                    del wanted[key]
+        yield from sorted(wanted, key=lambda key: (key.time, key.tags))
+
+    def named(self, key: PointKey) -> str:
+        """With the time to the nanosecond, which is part of the identity."""
+        tags = ", ".join(f"{name} {value}" for name, value in zip(self._contract.tags, key.tags, strict=True))
+        return f"(time {key.time} ns, {tags})"
+
+    def _points(self, first: int, last: int) -> Iterator[tuple[PointKey, int]]:
+        """The identity and as-of time, in µs, of every point from `first` to `last`, in ns."""
+        rows = csv.DictReader(self._lines(self._select.format(first, last)))
+        for row in rows:
+            yield PointKey(int(row["time"]), tuple(row[name] for name in self._contract.tags)), int(row[AS_OF])
+
+    def _lines(self, query: str) -> Iterator[str]:
+        where = f"InfluxDB at {self._where.url}"
+        asked = {"db": self._where.bucket, "epoch": "ns", "chunked": "true", "q": query}
+        login = {"Authorization": f"Token {self._where.token}", "Accept": "application/csv"}
+        try:
+            with requests.post(
+                f"{self._where.url}/query", data=asked, headers=login, stream=True, timeout=_TIMEOUT_SECONDS
+            ) as answer:
+                if answer.status_code != HTTPStatus.OK:
+                    raise _refusal(where, answer)
+                answer.encoding = "utf-8"
+                yield from _unbroken(answer.iter_lines(decode_unicode=True, delimiter="\n"))
+        except requests.RequestException as error:
+            raise Retry(f"{where} cannot be asked ({type(error).__name__}): is it running?") from error
+
+
+def _unbroken(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a CSV in several chunks, each of which may begin with the header again."""
+    header = None
+    for line in lines:
+        if header is None:
+            header = line
+        elif not line or line == header:
+            continue
+        yield f"{line}\n"
+
+
+def _refusal(where: str, answer: requests.Response) -> Retry | Fatal:
+    said = f"{where} answered HTTP {answer.status_code}: {answer.text.strip()[:500]}"
+    if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Retry(said)
+    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Fatal(f"{where} refuses the token: check INFLUXDB_TOKEN and its rights")
+    return Fatal(said)
+
+
+def _clusters(times: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The ranges of ascending times that have no gap of more than an hour."""
+    first = previous = None
+    for time in times:
+        if first is None or previous is None:
+            first = time
+        elif time - previous > _HOUR:
+            yield first, previous
+            first = time
+        previous = time
+    if first is not None and previous is not None:
+        yield first, previous
+
+
+def _identifier(name: str) -> str:
+    """Quoted as https://docs.influxdata.com/influxdb/v1/query_language/spec/#identifiers says."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,49 @@
+"""The sinks by what a pipeline declares, so that landing and reconciliation need not know their kinds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from penstock.core import settings
+from penstock.core.contract import Contract
+from penstock.core.pipeline import CassandraTable, SinkSpec
+from penstock.sinks.base import Sink
+
+Address: TypeAlias = settings.Cassandra | settings.Influx
+"""Where a sink's server is, and who writes there."""
+
+PATIENCE_SECONDS = 60.0
+
+
+def address_of(sink: SinkSpec, environment: Mapping[str, str] = os.environ) -> Address:
+    """The settings of the sink's server. Raises Fatal where one is missing."""
+    if isinstance(sink, CassandraTable):
+        return settings.Cassandra.from_env(environment)
+    return settings.Influx.from_env(environment)
+
+
+def open_sink(
+    sink: SinkSpec,
+    where: Address,
+    contract: Contract,
+    *,
+    patience: float = PATIENCE_SECONDS,
+    contested: bool = True,
+    shared: bool = False,
+) -> Sink:
+    """The sink, with connections of its own, or with `shared` those of this process.
+
+    `contested` says whether newer rows may be in place of those to be written: only a sink without write timestamps
+    needs to know.
+    """
+    if isinstance(where, settings.Cassandra):
+        from penstock.sinks.cassandra import CassandraSink, process_session
+
+        session = process_session(where, patience) if shared else None
+        return CassandraSink(where, sink.name, contract, session=session, patience=patience)
+    from penstock.sinks.influxdb import InfluxSink
+
+    influx: Sink = InfluxSink(where, sink.name, contract, patience=patience, contested=contested)
+    return influx
