@@ -14,7 +14,7 @@ import pytest
 import requests
 from psycopg import sql
 
-from penstock.core.settings import PROJECT, Cassandra, Kafka
+from penstock.core.settings import PROJECT, Cassandra, Influx, Kafka
 from penstock.ledger.store import Ledger
 from penstock.stack import demo, lifecycle
 from penstock.stack.airflow_api import Airflow
@@ -114,6 +114,12 @@ def kafka_settings(stack: Stack) -> Kafka:
 def cassandra_settings(stack: Stack) -> Cassandra:
     """Where Cassandra is, and the role that writes."""
     return Cassandra.from_env(stack.environment())
+
+
+@pytest.fixture(scope="session")
+def influx_settings(stack: Stack) -> Influx:
+    """Where InfluxDB is, and the token that reads and writes the bucket."""
+    return Influx.from_env(stack.environment())
 
 
 @pytest.fixture

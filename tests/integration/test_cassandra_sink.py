@@ -15,7 +15,7 @@ from cassandra.cluster import Session
 from penstock.core.contract import Contract
 from penstock.core.counts import Count, Extent
 from penstock.core.errors import Fatal, Retry
-from penstock.core.record import Record
+from penstock.core.record import Record, Value
 from penstock.core.settings import INCLUDE, Cassandra
 from penstock.sinks.cassandra import CassandraSink, connect
 from penstock.sinks.columns import arrow_schema
@@ -64,6 +64,10 @@ class CassandraTable:
         times = {"time": (row["time"].replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)}
         days = {"day": row["day"] and (row["day"].date() - EPOCH.date()).days}
         return {name: value for name, value in (row | times | days).items() if name in CONTRACT.by_name}
+
+    def partition(self, record: Record) -> tuple[Value, ...]:
+        month = datetime.fromtimestamp(record["time"] / 1000, UTC).strftime("%Y-%m")
+        return record["station"], month
 
     def refused(self) -> Record:
         """A key of more than 64 KiB."""

@@ -28,10 +28,16 @@ class Patience:
         self._pause = _SHORTEST_PAUSE_SECONDS
 
     def wait(self, error: Retry) -> None:
-        """Pause before another try, longer each time. Raises `error` where the time is over."""
+        """Pause before another try: as long as the server asks for, else longer each time.
+
+        Raises `error` where the time is over, or would be after the pause that the server asks for.
+        """
         left = self._deadline - time.monotonic()
-        if left <= 0:
+        if left <= (error.retry_after or 0):
             raise error
+        if error.retry_after is not None:
+            time.sleep(error.retry_after)
+            return
         time.sleep(min(left, self._pause * random.uniform(0.5, 1.0)))
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
 

@@ -1,0 +1,276 @@
+"""Rows as the points of an InfluxDB measurement, under the batch's as-of time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from penstock.core import settings
+from penstock.core.contract import Contract, Kind
+from penstock.core.counts import Count, Extent
+from penstock.core.errors import Fatal
+from penstock.sinks.base import Written
+from penstock.sinks.columns import physical_rows
+from penstock.sinks.influxdb_http import InfluxHttp, Series, quoted
+from penstock.sinks.line_protocol import AS_OF, NANOSECONDS, LineProtocol, Times, point_times, unstorable_tags
+from penstock.sinks.points import Mask, Points, Rows, WrittenPoints, identities, key_checks
+
+PATIENCE_SECONDS = 60.0
+
+_REQUEST_LINES = 10_000
+_REQUEST_BYTES = 4 << 20
+_MILLISECOND = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_TIME = 9_223_372_036_854_775_806  # and its negative: InfluxDB's range, in ns
+_OUT_OF_TIME = "its event time is outside of 1677-09-21 to 2262-04-11, which is what InfluxDB can keep"
+
+_FIELD_TYPES = {
+    Kind.BOOLEAN: "boolean",
+    Kind.INT: "integer",
+    Kind.LONG: "integer",
+    Kind.FLOAT: "float",
+    Kind.DOUBLE: "float",
+    Kind.STRING: "string",
+    Kind.TIMESTAMP: "integer",
+    Kind.DATE: "integer",
+}
+
+AsOf: TypeAlias = datetime | pa.Int64Array
+
+
+class InfluxSink:
+    """The Sink of one measurement.
+
+    A point is what InfluxDB takes for one: measurement, tags and time, in which the contract's spread field is. A point
+    carries the as-of time of who wrote it. InfluxDB has no write times, so the sink itself must keep older rows from
+    newer points:
+
+    * `contested`, it asks before each write for newer points at the rows' times, and leaves those rows out. Between
+      question and write another writer may come; who cannot rule that out holds a lock on the measurement.
+    * Otherwise whoever lands has asked once, with `newest`, and keeps others away meanwhile: rows are written at once.
+
+    `patience` is how long InfluxDB may be away, in seconds.
+    """
+
+    def __init__(
+        self,
+        where: settings.Influx,
+        measurement: str,
+        contract: Contract,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        contested: bool = True,
+        compress: bool = False,
+    ) -> None:
+        self._where = where
+        self._measurement = measurement
+        self._contract = contract
+        self._contested = contested
+        self._protocol = LineProtocol(measurement, contract)
+        self._http = InfluxHttp(where, patience=patience, compress=compress)
+        self._written = WrittenPoints()
+
+    def __repr__(self) -> str:
+        return f"InfluxSink({self._where!r}, {self._measurement})"
+
+    def setup(self) -> None:
+        """Check that the bucket can be written, and that the measurement, where there is one, fits the contract.
+
+        InfluxDB makes measurements and fields by itself. Raises Fatal where a field has another type there.
+        """
+        self._http.write(b"")
+        name = quoted(self._measurement)
+        fields, tags = self._http.ask(f"SHOW FIELD KEYS FROM {name}; SHOW TAG KEYS FROM {name}", _field_types_and_tags)
+        wanted = {AS_OF: "integer"} | {
+            each.name: _FIELD_TYPES[each.kind]
+            for each in self._contract.fields
+            if each.name not in {*self._contract.tags, self._contract.event_time}
+        }
+        conflicts = [
+            f"{name} is a field of type {there} there and {wanted[name]} here"
+            for name, there in fields
+            if name in wanted and there != wanted[name]
+        ]
+        conflicts += [f"{name} is a field there and a tag here" for name, _ in fields if name in self._contract.tags]
+        conflicts += [f"{name} is a tag there and a field here" for name in tags if name in wanted]
+        conflicts += [f"{name} is a tag there and none here" for name in tags if name not in self._contract.by_name]
+        if conflicts:
+            raise Fatal(
+                f"the measurement {self._measurement} in bucket {self._where.bucket} does not fit its contract: "
+                f"{'; '.join(conflicts)}. Land into another measurement, or delete the old one"
+            )
+
+    def write(self, rows: pa.RecordBatch, as_of: AsOf) -> Written:
+        """See Sink.write. `as_of` is one for all rows, or of each its own, as an int64 array of µs since the epoch.
+
+        A repeat of a record is a duplicate, whatever its as-of time: the newest stands. A record of another key at the
+        same tags and time would take the other's place, so that the later one is rejected.
+        """
+        if not rows.num_rows:
+            return Written(0)
+        rows = physical_rows(rows, self._contract)
+        stamps = _stamps(as_of, rows.num_rows)
+        times, storable = point_times(rows, self._contract)
+        rejects = dict.fromkeys(np.flatnonzero(~storable).tolist(), _OUT_OF_TIME)
+        rejects |= unstorable_tags(rows, self._contract.tags)
+        points = self._points(rows, times, stamps)
+        good = np.setdiff1d(np.arange(rows.num_rows), list(rejects)) if rejects else np.arange(rows.num_rows)
+        verdict = self._written.judge(points.take(good))
+        rejects |= {int(row): self._taken(rows, times, int(row)) for row in good[verdict.taken]}
+        write = good[verdict.write]
+        refused = self._send(rows, times, stamps, write[~self._superseded(rows, times, stamps, write)])
+        landed = ~np.isin(write, list(refused))
+        self._written.remember(points.take(write[landed]))
+        fresh_refused = int((verdict.is_fresh & ~landed).sum())
+        return Written(
+            landed=int(verdict.is_fresh.sum()) - fresh_refused,
+            duplicates=verdict.duplicates - (len(refused) - fresh_refused),
+            rejects=tuple(sorted((rejects | refused).items())),
+        )
+
+    def newest(self, extent: Extent) -> datetime | None:
+        """The newest as-of time of all points, of any tags, with event times within the extent; None without any."""
+        query = f'SELECT max("{AS_OF}") FROM {quoted(self._measurement)} WHERE {self._within(extent)}'  # noqa: S608 - InfluxQL cannot bind names
+        stamps = self._http.ask(query, lambda answer: [row[1] for series in answer for row in series.rows])
+        return _EPOCH + timedelta(microseconds=stamps[0]) if stamps else None
+
+    def count(self, extent: Extent, as_of: datetime) -> Count:
+        """See Sink.count; the extent's partitions are values of the contract's tags, in its order."""
+        mine = _microseconds(as_of)
+        grouped = f" GROUP BY {', '.join(map(quoted, self._contract.tags))}" if self._contract.tags else ""
+        query = "; ".join(
+            f'SELECT count("{AS_OF}") FROM {quoted(self._measurement)} '  # noqa: S608 - InfluxQL cannot bind names
+            f'WHERE {self._within(extent)} AND "{AS_OF}" {whose} {mine}{grouped}'
+            for whose in ("=", ">", "<")
+        )
+        wanted = {tuple(value or "" for value in each) for each in extent.partitions}
+
+        def total(answer: Iterator[Series]) -> Count:
+            counts: Counter[int] = Counter()
+            for series in answer:
+                if tuple(series.tags.get(name, "") for name in self._contract.tags) in wanted:
+                    counts[series.statement] += sum(row[1] for row in series.rows)
+            return Count(own=counts[0], newer=counts[1], older=counts[2])
+
+        return self._http.ask(query, total)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
+
+    def _points(self, rows: pa.RecordBatch, times: Times, stamps: Times) -> Points:
+        tags = [rows.column(name) for name in self._contract.tags]
+        key = [rows.column(name) for name in self._contract.key]
+        return Points(identities(tags, times), key_checks(key, rows.num_rows), stamps)
+
+    def _taken(self, rows: pa.RecordBatch, times: Times, row: int) -> str:
+        tags = "".join(f", {name} {rows.column(name)[row].as_py()!r}" for name in self._contract.tags)
+        return (
+            f"another record of this landing has its point, {self._measurement}{tags}, time {times[row]} ns: "
+            f"InfluxDB keeps one for the same tags and time"
+        )
+
+    def _superseded(self, rows: pa.RecordBatch, times: Times, stamps: Times, chosen: Rows) -> Mask:
+        """Which of the `chosen` rows must not be written, because their point has a newer as-of time."""
+        superseded = np.zeros(len(chosen), np.bool_)
+        if not self._contested or not len(chosen):
+            return superseded
+        tags = self._contract.tags
+        own = identities([rows.column(name) for name in tags], times)[chosen]
+        order = np.argsort(own)
+        listed = "".join(f", {quoted(name)}::tag" for name in tags)
+        query = (
+            f'SELECT "{AS_OF}"::field{listed} FROM {quoted(self._measurement)} '  # noqa: S608 - InfluxQL cannot bind names
+            f"WHERE time >= {times[chosen].min()} AND time <= {times[chosen].max()} "
+            f'AND "{AS_OF}" > {stamps[chosen].min()}'
+        )
+
+        def mark(answer: Iterator[Series]) -> None:
+            for series in answer:
+                found = np.array([row[:2] for row in series.rows], np.int64)
+                columns = [pa.array([row[at] for row in series.rows], pa.string()) for at in range(2, 2 + len(tags))]
+                wanted = identities(columns, found[:, 0].copy())
+                at = np.searchsorted(own, wanted, sorter=order)
+                at[at == len(own)] = 0
+                rows_there = order[at]
+                newer = (own[rows_there] == wanted) & (found[:, 1] > stamps[chosen[rows_there]])
+                superseded[rows_there[newer]] = True
+
+        self._http.ask(query, mark)
+        return superseded
+
+    def _send(self, rows: pa.RecordBatch, times: Times, stamps: Times, chosen: Rows) -> dict[int, str]:
+        """Write the `chosen` rows; return {row: reason} of those that InfluxDB refuses."""
+        if len(chosen) < rows.num_rows:
+            rows, times, stamps = rows.take(pa.array(chosen)), times[chosen], stamps[chosen]
+        same = len(stamps) > 0 and bool((stamps == stamps[0]).all())
+        refused: dict[int, str] = {}
+        for begin, end in _pieces(rows):
+            as_of = int(stamps[0]) if same else pa.array(stamps[begin:end])
+            lines = self._protocol.lines(rows.slice(begin, end - begin), times[begin:end], as_of)
+            refused |= {int(chosen[begin + at]): why for at, why in self._refused(lines, 0, len(lines))}
+        return refused
+
+    def _refused(self, lines: pa.StringArray, begin: int, end: int) -> Iterator[tuple[int, str]]:
+        """Write lines [begin, end); yield those that are refused.
+
+        InfluxDB tells what it found wrong, and not always with which lines: halves are written apart until a single
+        line is to blame. Lines that are written again on the way make the same points.
+        """
+        _, offsets, text = lines.buffers()
+        bounds = np.frombuffer(offsets, np.int32)
+        reason = self._http.write(text.slice(int(bounds[begin]), int(bounds[end] - bounds[begin])).to_pybytes())
+        if reason is None:
+            return
+        if end - begin == 1:
+            yield begin, reason
+            return
+        middle = (begin + end) // 2
+        yield from self._refused(lines, begin, middle)
+        yield from self._refused(lines, middle, end)
+
+    def _within(self, extent: Extent) -> str:
+        """InfluxQL's condition on the time. The spread puts points up to 1 ms behind their event time."""
+        unit = NANOSECONDS[self._contract.by_name[self._contract.event_time].kind]
+        first, end = extent.first * unit, extent.last * unit + _MILLISECOND
+        return f"time >= {max(first, -_LAST_TIME)} AND time < {min(end, _LAST_TIME)}"
+
+
+def _microseconds(as_of: datetime) -> int:
+    return (as_of - _EPOCH) // timedelta(microseconds=1)
+
+
+def _stamps(as_of: AsOf, rows: int) -> Times:
+    """The as-of time of each row, in µs."""
+    if isinstance(as_of, datetime):
+        return np.full(rows, _microseconds(as_of))
+    stamps: Times = as_of.to_numpy()
+    return stamps
+
+
+def _pieces(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
+    """(begin, end) of the rows of each request."""
+    begin = 0
+    while begin < rows.num_rows:
+        length = min(_REQUEST_LINES, rows.num_rows - begin)
+        while length > 1 and rows.slice(begin, length).nbytes > _REQUEST_BYTES:
+            length //= 2
+        yield begin, begin + length
+        begin += length
+
+
+def _field_types_and_tags(answer: Iterable[Series]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(field, type) pairs, and the tags; shards may have one field with different types."""
+    fields: list[tuple[str, str]] = []
+    tags: list[str] = []
+    for series in answer:
+        if series.columns[0] == "fieldKey":
+            fields += [(name, kind) for name, kind in series.rows]
+        else:
+            tags += [name for (name,) in series.rows]
+    return fields, tags
