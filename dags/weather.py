@@ -12,15 +12,8 @@ from penstock.airflow.operators.plan import PlanOperator
 from penstock.airflow.operators.produce import ReliableProduceToTopicOperator
 from penstock.airflow.operators.reconcile import ReconcileOperator
 from penstock.airflow.params import historic_form, open_meteo, scheduled_options
-from penstock.core.pipeline import Pipeline
+from penstock.airflow.runs import produce_land_reconcile
 from penstock.pipelines.weather import WEATHER_DAILY, WEATHER_HOURLY
-
-
-def produce_land_reconcile(pipeline: Pipeline) -> None:
-    """The three steps of a scheduled run."""
-    produce = ReliableProduceToTopicOperator(task_id="produce", pipeline=pipeline, options=scheduled_options(pipeline))
-    land = LandOperator(task_id="land", pipeline=pipeline, produced=produce.output)
-    ReconcileOperator(task_id="reconcile", pipeline=pipeline, produced=produce.output, landed=land.output)
 
 
 @dag(
@@ -38,7 +31,7 @@ def weather_hourly() -> None:
     What is fetched: the Airflow Variables `latitudes`, `longitudes` and `hourly`, each a list with commas.
     To fill in the past: *Trigger > Backfill*. It can be done twice, in either direction, and beside live runs.
     """
-    produce_land_reconcile(WEATHER_HOURLY)
+    produce_land_reconcile(WEATHER_HOURLY, scheduled_options(WEATHER_HOURLY))
 
 
 @dag(
@@ -56,7 +49,7 @@ def weather_daily() -> None:
     What is fetched: the Airflow Variables `latitudes`, `longitudes` and `daily`, each a list with commas.
     To fill in the past: *Trigger > Backfill*. It can be done twice, in either direction, and beside live runs.
     """
-    produce_land_reconcile(WEATHER_DAILY)
+    produce_land_reconcile(WEATHER_DAILY, scheduled_options(WEATHER_DAILY))
 
 
 @dag(

@@ -42,7 +42,13 @@ def definitions(bag: Any) -> dict[str, Any]:
 
 def test_all_dags_are_imported(bag: Any) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["weather_daily", "weather_historic", "weather_hourly"]
+    assert sorted(bag.dags) == [
+        "car_transactions",
+        "population",
+        "weather_daily",
+        "weather_historic",
+        "weather_hourly",
+    ]
 
 
 def test_every_dag_says_what_it_is(bag: Any) -> None:
@@ -74,7 +80,7 @@ def test_a_historic_run_takes_no_slot_of_live_runs(bag: Any) -> None:
     assert {task.pool for task in bag.dags["weather_hourly"].tasks} == {LIVE.name}
 
 
-@pytest.mark.parametrize("dag_id", ["weather_hourly", "weather_daily"])
+@pytest.mark.parametrize("dag_id", ["weather_hourly", "weather_daily", "population", "car_transactions"])
 def test_a_scheduled_run_is_produce_land_reconcile(bag: Any, dag_id: str) -> None:
     dag = bag.dags[dag_id]
     assert [task.task_id for task in dag.topological_sort()] == ["produce", "land", "reconcile"]
@@ -93,13 +99,20 @@ def test_every_reconciled_table_is_an_asset(bag: Any) -> None:
         dag_id: sorted(asset.uri for task in dag.tasks for asset in task.outlets) for dag_id, dag in bag.dags.items()
     }
     hourly, daily = "cassandra://analytics/hourlydata", "cassandra://analytics/dailydata"
-    assert outlets == {"weather_hourly": [hourly], "weather_daily": [daily], "weather_historic": [daily, hourly]}
+    assert outlets == {
+        "weather_hourly": [hourly],
+        "weather_daily": [daily],
+        "weather_historic": [daily, hourly],
+        "population": ["influxdb://ETL_Project/population_data"],
+        "car_transactions": ["influxdb://ETL_Project/car_transaction_data"],
+    }
 
 
-def test_parsing_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("name", ["weather", "population", "cars"])
+def test_parsing_imports_nothing_heavy(name: str) -> None:
     code = (
         "import sys, importlib.util as u;"
-        f"spec = u.spec_from_file_location('weather', {str(PROJECT / 'dags' / 'weather.py')!r});"
+        f"spec = u.spec_from_file_location({name!r}, {str(PROJECT / 'dags' / f'{name}.py')!r});"
         "spec.loader.exec_module(u.module_from_spec(spec));"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )

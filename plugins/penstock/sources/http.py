@@ -26,6 +26,7 @@ _CLIENT_ERRORS = range(400, 500)
 _TOO_MANY_REQUESTS = 429
 _TRANSIENT_CLIENT_ERRORS = frozenset({408, 425})
 _EXCERPT = 200
+_REASONS = ("reason", "detail", "message")
 
 
 class Budget(Protocol):
@@ -161,13 +162,14 @@ def _log_wait(state: RetryCallState) -> None:
 
 
 def _reason(response: requests.Response) -> str:
-    """The body's `reason`, or the beginning of a body that has none."""
+    """The body's own words: its `reason`, `detail` or `message`, or the beginning of a body that has none of them."""
     try:
         body = json.loads(response.content)
     except ValueError:
         body = None
-    reason = body.get("reason") if isinstance(body, dict) else None
-    return reason if isinstance(reason, str) and reason else _excerpt(response) or response.reason or "no reason given"
+    named = [body.get(name) for name in _REASONS] if isinstance(body, dict) else []
+    own_words = next((each for each in named if isinstance(each, str) and each), None)
+    return own_words or _excerpt(response) or response.reason or "no reason given"
 
 
 def _excerpt(response: requests.Response) -> str:

@@ -1,33 +1,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import date
-from pathlib import Path
 
 import fastavro
 import pytest
 
-from penstock.core import settings
 from penstock.core.contract import Kind
 from penstock.core.errors import Fatal
 from penstock.core.pipeline import Pipeline
-from penstock.pipelines import PIPELINES, WEATHER_DAILY, WEATHER_HOURLY
+from penstock.pipelines import WEATHER_DAILY, WEATHER_HOURLY
 from penstock.pipelines.weather_defaults import CITIES, HISTORIC_DAYS, historic_dates
 from penstock.sources.open_meteo import NO_VARIABLES
+from tests.unit.pipelines.conftest import run_python
 
-ALL = pytest.mark.parametrize("pipeline", PIPELINES.values(), ids=list(PIPELINES))
-
-
-def test_the_pipelines_are_found_by_their_names() -> None:
-    assert list(PIPELINES) == ["weather_hourly", "weather_daily"]
-    assert all(name == pipeline.name for name, pipeline in PIPELINES.items())
+WEATHER = (WEATHER_HOURLY, WEATHER_DAILY)
+ALL = pytest.mark.parametrize("pipeline", WEATHER, ids=str)
 
 
 def test_topics_tables_and_schedules_are_the_documented_ones() -> None:
-    declared = [(each.topic, each.dead_letter_topic, each.sinks[0].name, each.schedule) for each in PIPELINES.values()]
+    declared = [(each.topic, each.dead_letter_topic, each.sinks[0].name, each.schedule) for each in WEATHER]
 
     assert declared == [
         ("hourlymetrics", "hourlymetrics.dlq", "hourlydata", "0 * * * *"),
@@ -78,7 +70,7 @@ def test_hours_are_timestamps_and_days_are_dates() -> None:
 def test_only_what_is_bounded_by_its_nature_has_bounds() -> None:
     bounded = {
         field.name: (field.minimum, field.maximum)
-        for pipeline in PIPELINES.values()
+        for pipeline in WEATHER
         for field in pipeline.contract.fields
         if field.minimum is not None or field.maximum is not None
     }
@@ -103,25 +95,6 @@ def test_a_historic_run_that_names_no_dates_takes_the_last_whole_days() -> None:
 
     assert (start, end) == (date(2026, 1, 31), date(2026, 3, 1))
     assert (end - start).days + 1 == HISTORIC_DAYS
-
-
-def run_python(code: str, **environment: str) -> str:
-    path = os.pathsep.join([str(settings.PROJECT / "plugins"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONPATH": path, **environment},
-    ).stdout
-
-
-def test_importing_the_pipelines_loads_nothing_heavy() -> None:
-    loaded = set(run_python("import sys, penstock.pipelines; print(*sys.modules)").split())
-
-    heavy = {"airflow", "pyspark", "pyarrow", "pandas", "cassandra", "confluent_kafka", "fastavro", "psycopg"}
-    assert not heavy & loaded
 
 
 def test_topic_and_table_names_come_from_the_environment() -> None:
