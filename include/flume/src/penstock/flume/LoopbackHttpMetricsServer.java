@@ -1,0 +1,70 @@
+package penstock.flume;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import org.apache.flume.Context;
+import org.apache.flume.FlumeException;
+import org.apache.flume.instrumentation.MonitorService;
+import org.apache.flume.instrumentation.util.JMXPollUtil;
+
+/**
+ * The counters of all components as JSON at {@code /metrics}, like Flume's own server, for this machine alone.
+ *
+ * <p>Flume's listens on every interface, and cannot be told not to. Chosen by {@code
+ * -Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer -Dflume.monitoring.port=PORT}.
+ */
+public final class LoopbackHttpMetricsServer implements MonitorService {
+  private static final int OK = 200;
+  private static final int NOT_FOUND = 404;
+  private static final int METHOD_NOT_ALLOWED = 405;
+
+  private final ObjectMapper json = new ObjectMapper();
+  private int port;
+  private HttpServer server;
+
+  @Override
+  public void configure(Context context) {
+    port = context.getInteger("port");
+  }
+
+  @Override
+  public void start() {
+    try {
+      server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
+    } catch (IOException error) {
+      throw new FlumeException("The metrics cannot be served on port " + port + " of the loopback interface", error);
+    }
+    server.createContext("/", this::answer);
+    server.start();
+  }
+
+  @Override
+  public void stop() {
+    if (server != null) {
+      server.stop(0);
+    }
+  }
+
+  private void answer(HttpExchange exchange) throws IOException {
+    try (exchange) {
+      if (!exchange.getRequestMethod().equals("GET")) {
+        send(exchange, METHOD_NOT_ALLOWED, "text/plain", "only GET is understood\n".getBytes(StandardCharsets.UTF_8));
+      } else if (!exchange.getRequestURI().getPath().equals("/metrics")) {
+        send(exchange, NOT_FOUND, "text/plain", "see /metrics\n".getBytes(StandardCharsets.UTF_8));
+      } else {
+        send(exchange, OK, "application/json", json.writeValueAsBytes(JMXPollUtil.getAllMBeans()));
+      }
+    }
+  }
+
+  private static void send(HttpExchange exchange, int status, String type, byte[] body) throws IOException {
+    exchange.getResponseHeaders().set("Content-Type", type + ";charset=utf-8");
+    exchange.sendResponseHeaders(status, body.length);
+    exchange.getResponseBody().write(body);
+  }
+}
