@@ -82,6 +82,7 @@ def test_a_batch_that_went_through_is_whole(ledger: Ledger) -> None:
         "landed": 24,
         "rejected": 0,
         "duplicates": 0,
+        "raw_copied": None,
         "verdict": "whole",
         "started": None,
         "finished": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 from penstock.core.settings import Cassandra, Kafka, ledger_url
 from penstock.stack import cassandra_admin
@@ -19,7 +20,7 @@ def provision(environment: Mapping[str, str], say: Callable[[str], None]) -> Non
     from penstock.kafka.topics import Topic, ensure
     from penstock.ledger.store import Ledger
     from penstock.pipelines import PIPELINES
-    from penstock.sinks.cassandra import CassandraSink
+    from penstock.sinks.catalogue import address_of, open_sink
 
     kafka, cassandra = Kafka.from_env(environment), Cassandra.from_env(environment)
 
@@ -38,7 +39,8 @@ def provision(environment: Mapping[str, str], say: Callable[[str], None]) -> Non
     say("making Cassandra's roles")
     cassandra_admin.provision(cassandra, environment["CASSANDRA_ADMIN_PASSWORD"])
 
-    say("making tables")
+    say("setting up the sinks")
     for pipeline in PIPELINES.values():
-        for sink in pipeline.sinks:
-            CassandraSink(cassandra, sink.name, pipeline.contract).setup()
+        for each in pipeline.sinks:
+            with closing(open_sink(each, address_of(each, environment), pipeline.contract)) as sink:
+                sink.setup()
