@@ -60,9 +60,9 @@ _FIRST_HOUR = 1_767_225_600_000
 def run(context: Context, scale: float) -> list[Line]:
     """Measure on the running stack; `scale` makes the loads smaller."""
     from penstock.stack.artifacts import java_home
-    from penstock.stack.servers import KAFKA
+    from penstock.stack.servers.kafka import JARS
 
-    java = [str(java_home() / "bin" / "java"), "-cp", str(KAFKA.path(context.layout.cache) / "*")]
+    java = [str(java_home() / "bin" / "java"), "-cp", str(JARS.path(context.layout.cache) / "*")]
     return measure(Kafka.from_env(context.environment()), java, round(_RECORDS * scale))
 
 

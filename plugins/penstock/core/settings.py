@@ -33,6 +33,18 @@ class _Reader:
             )
         return value
 
+    def secret(self, name: str) -> str:
+        """The value of `name`, or what is in the file that NAME_FILE names."""
+        path = self._environment.get(f"{name}_FILE")
+        if self._environment.get(name) or not path:
+            return self.required(name)
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Fatal(
+                f"{name}_FILE names {path}, which cannot be read ({error.strerror}): is it provisioned?"
+            ) from None
+
     def number(self, name: str, default: int) -> int:
         value = self._environment.get(name) or str(default)
         try:
@@ -116,7 +128,11 @@ class OpenMeteo:
 
 @dataclass(frozen=True)
 class Influx:
-    """Where the measurements are, and the token that reads and writes them."""
+    """Where the measurements are, and the token that reads and writes them.
+
+    The token is in INFLUXDB_TOKEN, or in the file that INFLUXDB_TOKEN_FILE names: InfluxDB makes it when it is
+    provisioned, after many a program was told its environment.
+    """
 
     url: str
     org: str
@@ -129,9 +145,9 @@ class Influx:
         read = _Reader(environment)
         return cls(
             url=read.required("INFLUXDB_URL").rstrip("/"),
-            org=read.text("INFLUXDB_ORG", "penstock"),
+            org=influx_org(environment),
             bucket=influx_bucket(environment),
-            token=read.required("INFLUXDB_TOKEN"),
+            token=read.secret("INFLUXDB_TOKEN"),
         )
 
     def __repr__(self) -> str:
@@ -238,6 +254,11 @@ def names() -> Names:
 def cassandra_keyspace(environment: Mapping[str, str] = os.environ) -> str:
     """The keyspace of the tables; known also where Cassandra itself is not."""
     return _Reader(environment).text("CASSANDRA_KEYSPACE", "analytics")
+
+
+def influx_org(environment: Mapping[str, str] = os.environ) -> str:
+    """The organisation that owns the bucket; known also where InfluxDB itself is not."""
+    return _Reader(environment).text("INFLUXDB_ORG", "penstock")
 
 
 def influx_bucket(environment: Mapping[str, str] = os.environ) -> str:

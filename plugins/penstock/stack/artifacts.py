@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,22 +35,19 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class MavenArtifact:
-    """What `pom` names, with all it depends on, as a folder of the cache.
+class Artifact(ABC):
+    """A server, or what runs in one, as a folder of the per-user cache.
 
-    The folder is keyed by the pom's content, so a raised version is fetched anew and two checkouts with the same pom
-    share one copy. With `unpack`, the archive that the pom names is unpacked there instead of copied.
+    The folder is keyed by the definition's content, so a changed definition is made anew, and two checkouts with the
+    same one share a copy. Artifacts are told apart by their fields: each kind is a frozen dataclass.
     """
 
     name: str
-    pom: Path
-    unpack: bool = False
 
     @property
     def key(self) -> str:
         """`NAME-DIGEST`: the same for the same definition."""
-        return f"{self.name}-{hashlib.sha256(self.pom.read_bytes() + _PLUGIN.encode()).hexdigest()[:12]}"
+        return f"{self.name}-{hashlib.sha256(self._definition()).hexdigest()[:12]}"
 
     def path(self, cache: Path) -> Path:
         """Where the artifact is, or will be."""
@@ -60,23 +58,67 @@ class MavenArtifact:
         return self.path(cache).is_dir()
 
     def ensure(self, cache: Path, progress: Progress) -> Path:
-        """Fetch the artifact unless it is there. Raises Fatal with Maven's own words where that fails."""
+        """Make the artifact unless it is there. Raises Fatal with the tool's own words where that fails."""
         target = self.path(cache)
-        # One fetch at a time: Maven's local repository is not made for two writers.
+        # One at a time: Maven's local repository is not made for two writers.
         with _locked(cache / "fetch.lock"):
-            if not target.is_dir():
+            if not self.is_there(cache):
+                if problem := self.lacking():
+                    raise Fatal(f"{problem}, and run again")
                 staging = target.with_name(f".{target.name}.partial")
                 shutil.rmtree(staging, ignore_errors=True)
                 staging.mkdir(parents=True)
-                self._fetch(staging, progress)
-                if self.unpack:
-                    self._unpack(staging)
+                try:
+                    self._make(staging, cache, progress)
+                except BaseException:
+                    shutil.rmtree(staging, ignore_errors=True)
+                    raise
                 staging.rename(target)
         return target
 
+    @abstractmethod
+    def lacking(self) -> str | None:
+        """What this machine lacks to make the artifact and how to get it, or None."""
+
+    @abstractmethod
+    def _definition(self) -> bytes:
+        """All that decides what the artifact will be."""
+
+    @abstractmethod
+    def _make(self, into: Path, cache: Path, progress: Progress) -> None:
+        """Fill the folder `into`. Raises Fatal."""
+
+
+@dataclass(frozen=True)
+class MavenArtifact(Artifact):
+    """What `pom` names, with all it depends on.
+
+    With `unpack`, the archive that the pom names is unpacked there instead of copied. `resources` are (jar, prefix):
+    what is taken out of a jar that is not wanted for anything else, and so is dropped.
+    """
+
+    name: str
+    pom: Path
+    unpack: bool = False
+    resources: tuple[str, str] | None = None
+
+    def lacking(self) -> str | None:
+        """Maven."""
+        if shutil.which("mvn"):
+            return None
+        return f"Maven is needed to fetch {self.name}: install the package `maven`"
+
+    def _definition(self) -> bytes:
+        return self.pom.read_bytes() + _PLUGIN.encode() + "".join(self.resources or ()).encode()
+
+    def _make(self, into: Path, cache: Path, progress: Progress) -> None:  # noqa: ARG002 - Artifact's signature
+        self._fetch(into, progress)
+        if self.unpack:
+            self._unpack(into)
+        if self.resources:
+            self._take_out(into, *self.resources)
+
     def _fetch(self, into: Path, progress: Progress) -> None:
-        if not shutil.which("mvn"):
-            raise Fatal("Maven is not installed: install the package `maven` and run again")
         command = [
             "mvn",
             "-B",
@@ -96,7 +138,6 @@ class MavenArtifact:
                 elif "ERROR" in line:
                     errors.append(line.strip())
         if maven.returncode:
-            shutil.rmtree(into, ignore_errors=True)
             reason = errors[0] if errors else f"exit code {maven.returncode}"
             raise Fatal(f"Maven could not fetch {self.name} ({self.pom}): {reason}; check the network and run again")
 
@@ -112,6 +153,12 @@ class MavenArtifact:
                 tar.extraction_filter = getattr(tarfile, "data_filter", None)
                 tar.extractall(folder)  # noqa: S202 - Maven checked its checksum
             archive.unlink()
+
+    def _take_out(self, folder: Path, jar_name: str, prefix: str) -> None:
+        for path in list(folder.glob(jar_name)):
+            with zipfile.ZipFile(path) as jar:
+                jar.extractall(folder, [name for name in jar.namelist() if name.startswith(prefix)])  # noqa: S202 - Maven checked its checksum
+            path.unlink()
 
 
 def java_home() -> Path:

@@ -13,12 +13,20 @@ from typing import Any
 from urllib.parse import quote
 
 from penstock.core.errors import Fatal
-from penstock.core.settings import INCLUDE, PROJECT
+from penstock.core.settings import INCLUDE, PROJECT, influx_bucket, influx_org
 from penstock.stack.env import read_env, write_env
 from penstock.stack.layout import Layout, choose_ports
+from penstock.stack.supervisor import USER as SUPERVISOR_USER
 from penstock.stack.supervisor import Supervisor
 
 HOST = "127.0.0.1"
+
+FLUME_AGENTS: Mapping[str, str] = {
+    "pop-spool": "flume_pop_spool",
+    "pop-hdfs": "flume_pop_hdfs",
+    "cars-hdfs": "flume_cars_hdfs",
+}
+"""{agent: the port of its metrics}."""
 
 _INHERITED = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
@@ -99,13 +107,35 @@ class Context:
         return f"http://{HOST}:{self.ports['airflow']}"
 
     @cached_property
+    def spool(self) -> Path:
+        """Where other programs put files for Flume, a subfolder a data set."""
+        return self.layout.var / "spool"
+
+    @cached_property
+    def hdfs_user(self) -> str:
+        """The name the platform acts under on HDFS."""
+        return self.settings.get("HDFS_USER") or "penstock"
+
+    @cached_property
+    def influx_token_file(self) -> Path:
+        """Where provisioning leaves the token that InfluxDB made for the platform; only its owner can read it."""
+        return self.layout.run / "influxdb.token"
+
+    @cached_property
     def source_settings(self) -> dict[str, str]:
-        """Where Open-Meteo is asked: the replay server where this instance replays, else what .env says."""
-        names = ("BASE_URL", "ARCHIVE_BASE_URL", "HISTORICAL_FORECAST_BASE_URL")
+        """Where the sources are asked: the replay server where this instance replays, else what .env says."""
+        names = ("BASE_URL", "ARCHIVE_BASE_URL", "HISTORICAL_FORECAST_BASE_URL", "DATAUSA_URL")
         limits = ("OPEN_METEO_CALLS_PER_MINUTE", "OPEN_METEO_CALLS_PER_HOUR", "OPEN_METEO_CALLS_PER_DAY")
         if not self.replay:
             return {name: self.settings[name] for name in (*names, *limits) if self.settings.get(name)}
-        paths = ("/v1/dwd-icon", "/archive/v1/archive", "/historical-forecast/v1/forecast")
+        population = "/datausa/tesseract/data.jsonrecords"
+        query = "cube=acs_yg_total_population_1&drilldowns=Year,Nation&measures=Population"
+        paths = (
+            "/v1/dwd-icon",
+            "/archive/v1/archive",
+            "/historical-forecast/v1/forecast",
+            f"{population}?{query}",
+        )
         hosts = {name: f"http://{HOST}:{self.ports['replay']}{path}" for name, path in zip(names, paths, strict=True)}
         # Our own server has no quota.
         return hosts | dict.fromkeys(limits, "0")
@@ -118,22 +148,50 @@ class Context:
             "CASSANDRA_USER": "penstock",
             "CASSANDRA_PASSWORD": self.secret("CASSANDRA_PASSWORD"),
         }
+        at = self._addresses()
+        secrets = {
+            "INFLUXDB_TOKEN_FILE": str(self.influx_token_file),
+            "SUPERVISOR_USER": SUPERVISOR_USER,
+            "SUPERVISOR_PASSWORD": self.secret("SUPERVISOR_PASSWORD"),
+        }
         plain = {name: value for name, value in self.settings.items() if value and name in _PASSED_ON}
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         return {
             **inherited,
             **plain,
             **cassandra,
+            **at,
+            **secrets,
             **self.source_settings,
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": f"{PROJECT / 'plugins'}:{PROJECT}",
             "PENSTOCK_HOME": str(PROJECT),
             "PENSTOCK_VAR": str(self.layout.var),
             "PENSTOCK_ENV_FILE": str(self.layout.env_file),
-            "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{self.ports['kafka']}",
-            "SCHEMA_REGISTRY_URL": self.registry_url,
+            "PENSTOCK_SPOOL": str(self.spool),
             "LEDGER_URL": self.ledger_url,
         }
+
+    def _addresses(self) -> dict[str, str]:
+        """Where the servers listen, by the names of core/settings.py."""
+        ports = self.ports
+        metrics = {
+            f"{port.upper()}_METRICS_URL": f"http://{HOST}:{ports[port]}/metrics" for port in FLUME_AGENTS.values()
+        }
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{ports['kafka']}",
+            "SCHEMA_REGISTRY_URL": self.registry_url,
+            "INFLUXDB_URL": f"http://{HOST}:{ports['influxdb']}",
+            "HDFS_URL": f"hdfs://{HOST}:{ports['hdfs']}",
+            "WEBHDFS_URL": f"http://{HOST}:{ports['hdfs_http']}",
+            "CAR_API_URL": f"http://{HOST}:{ports['car_api']}",
+            "SUPERVISOR_URL": f"http://{HOST}:{ports['supervisor']}/RPC2",
+            **metrics,
+        }
+
+    def influx_token(self) -> str | None:
+        """The token that reads and writes the bucket, or None before the first start."""
+        return self.influx_token_file.read_text(encoding="utf-8") if self.influx_token_file.exists() else None
 
     def endpoints(self) -> dict[str, Any]:
         """What any client needs to connect, passwords included."""
@@ -161,9 +219,18 @@ class Context:
                 "database": "penstock",
                 "url": self.ledger_url,
             },
+            "influxdb": {
+                "url": environment["INFLUXDB_URL"],
+                "org": influx_org(environment),
+                "bucket": influx_bucket(environment),
+                "token": self.influx_token(),
+            },
+            "hdfs": {"fs": environment["HDFS_URL"], "webhdfs": environment["WEBHDFS_URL"], "user": self.hdfs_user},
+            "car_api": {"url": environment["CAR_API_URL"]},
+            "flume": {agent: environment[f"{port.upper()}_METRICS_URL"] for agent, port in FLUME_AGENTS.items()},
             "supervisor": {
-                "url": f"http://{HOST}:{self.ports['supervisor']}/RPC2",
-                "user": "penstock",
+                "url": environment["SUPERVISOR_URL"],
+                "user": SUPERVISOR_USER,
                 "password": self.secret("SUPERVISOR_PASSWORD"),
             },
         } | ({"replay": {"url": f"http://{HOST}:{self.ports['replay']}"}} if self.replay else {})
@@ -175,14 +242,23 @@ class Context:
 
 _PASSED_ON = frozenset(
     (
+        "CARS_HDFS_FOLDER",
+        "CARS_MEASUREMENT",
+        "CARS_TOPIC",
         "CASSANDRA_KEYSPACE",
         "CASSANDRA_REPLICATION",
         "DAILY_DATA_TOPIC",
         "DAILY_SINK_TABLE",
+        "HDFS_USER",
         "HOURLY_DATA_TOPIC",
         "HOURLY_SINK_TABLE",
+        "INFLUXDB_BUCKET",
+        "INFLUXDB_ORG",
         "PENSTOCK_SMALL_LANDING",
         "PENSTOCK_WAIT_SECONDS",
+        "POPULATION_HDFS_FOLDER",
+        "POPULATION_MEASUREMENT",
+        "POPULATION_TOPIC",
         "_PIP_ADDITIONAL_REQUIREMENTS",
     )
 )

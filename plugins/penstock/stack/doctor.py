@@ -35,7 +35,7 @@ class Finding:
 def examine(context: Context) -> list[Finding]:
     """Look at everything; nothing is changed."""
     checks: tuple[Callable[[Context], Iterator[Finding]], ...] = (
-        _platform, _python, _java, _maven, _user, _memory, _disk, _ports,
+        _platform, _python, _java, _tools, _user, _memory, _disk, _ports,
     )  # fmt: skip
     return [finding for check in checks for finding in check(context)]
 
@@ -63,14 +63,11 @@ def _java(_: Context) -> Iterator[Finding]:
         yield Finding("Java 17", str(error))
 
 
-def _maven(context: Context) -> Iterator[Finding]:
-    artifacts = [each for server in servers.wanted(context) for each in server.artifacts] + list(servers.LIBRARIES)
-    missing = [each.name for each in artifacts if not each.is_there(context.layout.cache)]
-    if missing and not shutil.which("mvn"):
-        needed = f"Maven is needed to fetch {', '.join(missing)}: install the package `maven`"
-        yield Finding("Maven", needed)
-    else:
-        yield Finding(f"servers to fetch: {', '.join(missing) or 'none'}")
+def _tools(context: Context) -> Iterator[Finding]:
+    missing = [each for each in servers.artifacts(context) if not each.is_there(context.layout.cache)]
+    problems = {problem for each in missing if (problem := each.lacking())}
+    yield from (Finding("tools", problem) for problem in sorted(problems))
+    yield Finding(f"servers to fetch or build: {', '.join(each.name for each in missing) or 'none'}")
 
 
 def _user(_: Context) -> Iterator[Finding]:

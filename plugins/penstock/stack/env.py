@@ -45,6 +45,8 @@ SECRETS: Mapping[str, Callable[[], str]] = {
     "CASSANDRA_ADMIN_PASSWORD": _password,
     "CASSANDRA_PASSWORD": _password,
     "CELERY_BROKER_PASSWORD": _password,
+    "INFLUXDB_ADMIN_PASSWORD": _password,
+    "INFLUXDB_ADMIN_TOKEN": _password,
     "LEDGER_DB_PASSWORD": _password,
     "POSTGRES_PASSWORD": _password,
     "REGISTRY_DB_PASSWORD": _password,

@@ -63,11 +63,9 @@ def _init_airflow(context: Context, step: Step) -> None:
 
 def _provision(context: Context, step: Step) -> None:
     """Make what the pipelines write to."""
-    from penstock.stack.provision import provision
+    from penstock.stack.provision import ADMIN_SECRETS, provision
 
-    provision(
-        {**context.environment(), "CASSANDRA_ADMIN_PASSWORD": context.secret("CASSANDRA_ADMIN_PASSWORD")}, step.say
-    )
+    provision({**context.environment(), **{name: context.secret(name) for name in ADMIN_SECRETS}}, step.say)
 
 
 def _prepare_spark(context: Context, step: Step) -> None:
@@ -79,7 +77,11 @@ def _prepare_spark(context: Context, step: Step) -> None:
 
 TASKS = (
     Task("airflow-init", _init_airflow, needs=("postgres",)),
-    Task("provision", _provision, needs=("postgres", "kafka", "registry", "cassandra")),
+    Task(
+        "provision",
+        _provision,
+        needs=("postgres", "kafka", "registry", "cassandra", "influxdb", "hdfs-namenode", "hdfs-datanode"),
+    ),
     Task("spark", _prepare_spark, needs=("provision",)),
 )
 
@@ -93,13 +95,12 @@ def tail(log: Path, lines: int = 25) -> str:
 
 def fetch(context: Context, report: Report) -> None:
     """Bring every server and library that is not in the cache yet."""
-    artifacts = [each for server in declared.wanted(context) for each in server.artifacts]
-    for artifact in [*artifacts, *declared.LIBRARIES]:
+    for artifact in declared.artifacts(context):
         if not artifact.is_there(context.layout.cache):
             step = report.step(f"fetch {artifact.name}")
-            step.say("asking Maven")
+            step.say("starting")
             artifact.ensure(context.layout.cache, step.say)
-            step.done("fetched")
+            step.done("is there")
 
 
 def up(context: Context, report: Report) -> None:

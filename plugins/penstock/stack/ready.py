@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
+from typing import Any
 
 import requests
 
@@ -94,3 +96,62 @@ def dag_processor(context: Context) -> str | None:
 def triggerer(context: Context) -> str | None:
     """The triggerer beats."""
     return _airflow_component(context, "triggerer")
+
+
+def car_api(context: Context) -> str | None:
+    """The car API's health, which includes that it reaches Kafka."""
+    return http_ok(f"http://{HOST}:{context.ports['car_api']}/healthz")
+
+
+def influxdb(context: Context) -> str | None:
+    """InfluxDB has opened its stores."""
+    return http_ok(f"http://{HOST}:{context.ports['influxdb']}/health", must='"status":"pass"')
+
+
+def _json(url: str) -> Any:
+    """What an address answers, or why it does not, as text."""
+    try:
+        answer = requests.get(url, timeout=_TIMEOUT)
+        answer.raise_for_status()
+        return answer.json()
+    except (requests.RequestException, ValueError) as error:
+        return type(error).__name__
+
+
+def _namenode_bean(context: Context, name: str) -> Any:
+    """Figures of the NameNode (https://hadoop.apache.org/docs/r3.5.0/hadoop-project-dist/hadoop-common/Metrics.html)."""
+    query = f"http://{HOST}:{context.ports['hdfs_http']}/jmx?qry=Hadoop:service=NameNode,name={name}"
+    answer = _json(query)
+    if isinstance(answer, str):
+        return answer
+    return next(iter(answer.get("beans", ())), "not started yet")
+
+
+def namenode(context: Context) -> str | None:
+    """The NameNode has read its image and takes calls; it may still wait for its DataNode to report blocks."""
+    status = _namenode_bean(context, "NameNodeStatus")
+    if isinstance(status, str):
+        return status
+    return None if status.get("State") == "active" else f"its state is {status.get('State')}"
+
+
+def datanode(context: Context) -> str | None:
+    """The NameNode knows a live DataNode and, all blocks reported, has left safe mode: files can be written."""
+    info, state = (_namenode_bean(context, name) for name in ("NameNodeInfo", "FSNamesystemState"))
+    if isinstance(info, str) or isinstance(state, str):
+        return "no NameNode"
+    if not state.get("NumLiveDataNodes"):
+        return "not registered with the NameNode"
+    return "the NameNode is in safe mode" if info.get("Safemode") else None
+
+
+def flume(context: Context, *, agent: str, port: str) -> str | None:
+    """Every source, channel and sink of the agent has begun to count."""
+    counters = _json(f"http://{HOST}:{context.ports[port]}/metrics")
+    if isinstance(counters, str):
+        return counters
+    conf = (context.layout.conf("flume") / f"{agent}.conf").read_text(encoding="utf-8")
+    declared = re.findall(rf"(?m)^{re.escape(agent)}\.(source|channel|sink)s\s*=\s*(.+)$", conf)
+    names = [f"{kind.upper()}.{name}" for kind, listed in declared for name in listed.split()]
+    missing = [name for name in names if name not in counters]
+    return f"no counters of {', '.join(missing)}" if missing else None

@@ -18,6 +18,10 @@ from typing import Any
 import psutil
 
 from penstock.core.errors import Fatal
+from penstock.stack.private_file import write_private
+
+USER = "penstock"
+"""Who may use supervisord's interface, with SUPERVISOR_PASSWORD."""
 
 INSTANCE = "PENSTOCK_INSTANCE"
 """Set in the environment of every process of an instance, so that none can be overlooked when it stops."""
@@ -95,12 +99,11 @@ class Supervisor:
     def rpc(self) -> Any:
         """The `supervisor` namespace of the XML-RPC interface (http://supervisord.org/api.html)."""
         # The password is given here and nowhere printed: ServerProxy's repr shows only host and path.
-        url = f"http://penstock:{self._password}@127.0.0.1:{self._port}/RPC2"
+        url = f"http://{USER}:{self._password}@127.0.0.1:{self._port}/RPC2"
         return xmlrpc.client.ServerProxy(url).supervisor
 
     def write(self, programs: list[Program]) -> None:
         """Write the config file, readable by its owner only: it holds the programs' secrets."""
-        self.conf.parent.mkdir(parents=True, exist_ok=True)
         head = f"""[supervisord]
 pidfile={_escaped(str(self._pid_file))}
 logfile={_escaped(str(self._logs / "supervisord.log"))}
@@ -112,18 +115,14 @@ minfds=4096
 
 [inet_http_server]
 port=127.0.0.1:{self._port}
-username=penstock
+username={USER}
 password={_escaped(self._password)}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 """
-        staging = self.conf.with_suffix(".partial")
-        staging.unlink(missing_ok=True)
-        with open(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - mode from the first byte
-            file.write(head + "\n".join(program.section() for program in programs))
-        staging.rename(self.conf)
+        write_private(self.conf, head + "\n".join(program.section() for program in programs))
 
     def is_running(self) -> bool:
         """Whether this instance's supervisord answers."""

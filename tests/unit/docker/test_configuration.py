@@ -28,7 +28,7 @@ def offered() -> dict[str, str]:
 @pytest.fixture
 def local(tmp_path, env_file, monkeypatch) -> context.Context:
     """The local stack with the same .env."""
-    monkeypatch.setattr(servers, "java_home", lambda: Path("/java"))
+    monkeypatch.setattr(servers.airflow, "java_home", lambda: Path("/java"))
     layout = Layout(var=tmp_path / "var", cache=tmp_path / "cache", env_file=env_file)
     return context.Context(layout, read_env(env_file), dict(DEFAULT_PORTS))
 

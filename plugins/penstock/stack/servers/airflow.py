@@ -1,0 +1,118 @@
+"""Airflow: its four processes, each started by scripts/entrypoint.sh as in a container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from penstock.core.settings import PROJECT, influx_org
+from penstock.stack import ready
+from penstock.stack.artifacts import java_home
+from penstock.stack.context import HOST, Context
+from penstock.stack.servers.base import Environment, Server
+
+
+def airflow_environment(context: Context) -> Environment:
+    """What makes these processes one Airflow: its database, its shared secrets, its connections."""
+    ports = context.ports
+    spark = {"conn_type": "spark", "host": context.settings.get("SPARK_MASTER") or "local[*]"}
+    kafka = {"conn_type": "kafka", "extra": {"bootstrap.servers": f"{HOST}:{ports['kafka']}"}}
+    cassandra = {
+        "conn_type": "cassandra",
+        "host": HOST,
+        "port": ports["cassandra"],
+        "login": "penstock",
+        "password": context.secret("CASSANDRA_PASSWORD"),
+        "schema": context.settings.get("CASSANDRA_KEYSPACE") or "analytics",
+    }
+    influxdb = {
+        "conn_type": "influxdb",
+        "host": f"http://{HOST}:{ports['influxdb']}",
+        # scripts/entrypoint.sh adds the token, which InfluxDB makes later than this is written.
+        "extra": {"org": influx_org(context.settings)},
+    }
+    hdfs = {"conn_type": "webhdfs", "host": HOST, "port": ports["hdfs_http"], "login": context.hdfs_user}
+    return {
+        "AIRFLOW_HOME": str(context.layout.data("airflow")),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "penstock.airflow.executor.WarmLocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+        "AIRFLOW__CORE__FERNET_KEY": context.secret("AIRFLOW_FERNET_KEY"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{context.airflow_url}/execution/",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": context.postgres_url(
+            "airflow", "airflow", "AIRFLOW_DB_PASSWORD", driver="postgresql+psycopg2"
+        ),
+        "AIRFLOW__API__HOST": HOST,
+        "AIRFLOW__API__PORT": str(ports["airflow"]),
+        "AIRFLOW__API__BASE_URL": context.airflow_url,
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": context.secret("AIRFLOW_SECRET_KEY"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": context.secret("AIRFLOW_JWT_SECRET"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(context.layout.logs / "airflow"),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_HOST": HOST,
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports["airflow_worker_log"]),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports["airflow_trigger_log"]),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": HOST,
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports["airflow_scheduler_health"]),
+        # A tenth of a core for task gaps of a third of a second instead of one.
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW_ADMIN_USER": context.settings.get("AIRFLOW_ADMIN_USER") or "admin",
+        "AIRFLOW_ADMIN_PASSWORD": context.secret("AIRFLOW_ADMIN_PASSWORD"),
+        "AIRFLOW_ADMIN_EMAIL": context.settings.get("AIRFLOW_ADMIN_EMAIL") or "admin@localhost",
+        "AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps(kafka),
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(spark),
+        "AIRFLOW_CONN_CASSANDRA_DEFAULT": json.dumps(cassandra),
+        "AIRFLOW_CONN_INFLUXDB_DEFAULT": json.dumps(influxdb),
+        "AIRFLOW_CONN_HDFS_DEFAULT": json.dumps(hdfs),
+        "AIRFLOW_CONN_LEDGER": context.ledger_url,
+        "PENSTOCK_SPARK_PROPERTIES": str(context.layout.conf("spark") / "spark-defaults.conf"),
+        "JAVA_HOME": str(java_home()),
+        # spark-submit would start a Python, and a JVM that compiles for a long life, only to find where Spark is.
+        "SPARK_HOME": str(_spark_home()),
+        "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    }
+
+
+def _spark_home() -> Path:
+    import pyspark
+
+    return Path(pyspark.__file__).parent
+
+
+def _airflow(
+    name: str,
+    probe: Callable[[Context], str | None],
+    title: str,
+    needs: tuple[str, ...] = ("airflow-init",),
+    **more: Any,
+) -> Server:
+    return Server(
+        name=name,
+        title=title,
+        command=lambda _: ["/bin/bash", str(PROJECT / "scripts" / "entrypoint.sh"), name.removeprefix("airflow-")],
+        environment=airflow_environment,
+        ready=probe,
+        needs=needs,
+        **more,
+    )
+
+
+AIRFLOW: tuple[Server, ...] = (
+    _airflow("airflow-api-server", ready.api_server, "Airflow API server", ports=("airflow",)),
+    _airflow(
+        "airflow-scheduler",
+        ready.scheduler,
+        "Airflow scheduler",
+        # A run must find what it writes to, and Spark's properties.
+        needs=("airflow-init", "airflow-api-server", "provision", "spark"),
+        ports=("airflow_worker_log", "airflow_scheduler_health"),
+    ),
+    _airflow("airflow-dag-processor", ready.dag_processor, "Airflow DAG processor"),
+    _airflow("airflow-triggerer", ready.triggerer, "Airflow triggerer", ports=("airflow_trigger_log",)),
+)

@@ -1,0 +1,113 @@
+"""What a server of the local stack is: what it is made of, how it starts, when it is ready, what it needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from penstock.core.errors import Fatal
+from penstock.stack.artifacts import Artifact, java_home
+from penstock.stack.context import Context
+from penstock.stack.supervisor import INSTANCE, Program
+from penstock.stack.templates import render_folder
+
+Environment = Mapping[str, str]
+
+
+def _nothing(_: Context) -> None:
+    """The default of a step that a server does not have."""
+
+
+def _no_environment(_: Context) -> Environment:
+    return {}
+
+
+@dataclass(frozen=True)
+class Server:
+    """One supervised server.
+
+    `templates` of include/<folder>/ are rendered into its conf folder before each start; `prepare` runs before the
+    process, `provision` once it is ready, both idempotent. `command` and `environment` are asked for after rendering.
+    A `service` is a program that Airflow watches: where it dies, Airflow starts it again, with back-off and a budget,
+    and not supervisord.
+    """
+
+    name: str
+    title: str
+    command: Callable[[Context], list[str]]
+    ready: Callable[[Context], str | None]
+    needs: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    folder: str = ""
+    ports: tuple[str, ...] = ()
+    environment: Callable[[Context], Environment] = _no_environment
+    prepare: Callable[[Context], None] = _nothing
+    provision: Callable[[Context], None] = _nothing
+    wanted: Callable[[Context], bool] = field(default=lambda _: True)
+    ready_seconds: int = 120
+    stop_seconds: int = 30
+    service: bool = False
+
+    def program(self, context: Context) -> Program:
+        """What supervisord is told."""
+        environment = {**context.environment(), **self.environment(context), INSTANCE: str(context.layout.var)}
+        return Program(
+            name=self.name,
+            command=tuple(self.command(context)),
+            environment=environment,
+            log=context.layout.log(self.name),
+            folder=context.layout.var,
+            stop_seconds=self.stop_seconds,
+            restart=not self.service,
+        )
+
+
+def render(server: Server, context: Context) -> None:
+    """Write the server's configuration for this instance."""
+    if not server.folder:
+        return
+    conf = context.layout.conf(server.folder)
+    values = {
+        "port": context.ports,
+        "data": context.layout.data(server.folder),
+        "conf": conf,
+        "logs": context.layout.logs,
+        "heap": heap_size(context, server.folder),
+        "env": context.environment(),
+    }
+    render_folder(server.folder, conf, values)
+
+
+_HEAPS = {"kafka": "512m", "cassandra": "1G", "apicurio": "256m", "hadoop": "256m", "flume": "192m"}
+
+
+def heap_size(context: Context, server: str) -> str:
+    """The heap of a server's JVM in Java's notation, or nothing where it has none."""
+    return context.settings.get(f"PENSTOCK_HEAP_{server.upper()}") or _HEAPS.get(server, "")
+
+
+def heap(context: Context, server: str) -> list[str]:
+    """The JVM's options for that heap, taken whole at once."""
+    size = heap_size(context, server)
+    return [f"-Xms{size}", f"-Xmx{size}"]
+
+
+def java() -> str:
+    """The Java 17 that runs the servers."""
+    return str(java_home() / "bin" / "java")
+
+
+def python(*words: str) -> list[str]:
+    """A command of the Python that runs this."""
+    return [sys.executable, *words]
+
+
+def run(command: Iterable[str], what: str, environment: Environment | None = None) -> str:
+    """Run a program to its end and return what it printed. Raises Fatal with the last thing it said."""
+    done = subprocess.run(list(command), capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+        raise Fatal(f"{what} failed: {said[-1]}")
+    return done.stdout

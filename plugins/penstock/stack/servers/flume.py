@@ -1,0 +1,77 @@
+"""Flume: one agent a process, each watched and restarted by Airflow."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from penstock.core.settings import INCLUDE, Names
+from penstock.stack import ready
+from penstock.stack.artifacts import MavenArtifact
+from penstock.stack.context import FLUME_AGENTS, Context
+from penstock.stack.java_artifact import JavaArtifact
+from penstock.stack.servers.base import Environment, Server, heap, java
+
+JARS = MavenArtifact("flume", INCLUDE / "flume" / "pom.xml")
+CLASSES = JavaArtifact("penstock-flume", INCLUDE / "flume" / "src", against=JARS)
+
+
+def _command(context: Context, agent: str, port: str) -> list[str]:
+    conf, cache = context.layout.conf("flume"), context.layout.cache
+    return [
+        java(),
+        *heap(context, "flume"),
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.net.preferIPv4Stack=true",
+        f"-Dlog4j2.configurationFile={conf / 'log4j2.properties'}",
+        "-DpropertiesImplementation=org.apache.flume.node.EnvVarResolverProperties",
+        # Flume's own listens on every interface.
+        "-Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer",
+        f"-Dflume.monitoring.port={context.ports[port]}",
+        "-cp",
+        f"{conf}:{CLASSES.path(cache)}/*:{JARS.path(cache)}/*",
+        "org.apache.flume.node.Application",
+        f"--name={agent}",
+        f"--conf-file={conf / agent}.conf",
+        # A changed configuration takes effect by a restart, never half-way.
+        "--no-reload-conf",
+    ]
+
+
+def _environment(context: Context) -> Environment:
+    """An agent's configuration names topics and folders by variables, and Flume knows no defaults for those."""
+    names = Names.from_env(context.settings)
+    return {
+        "CARS_HDFS_FOLDER": names.cars_folder,
+        "CARS_TOPIC": names.cars_topic,
+        "HADOOP_USER_NAME": context.hdfs_user,
+        "POPULATION_HDFS_FOLDER": names.population_folder,
+        "POPULATION_TOPIC": names.population_topic,
+    }
+
+
+def _prepare(context: Context) -> None:
+    (context.spool / "population").mkdir(parents=True, exist_ok=True)
+    context.layout.data("flume").mkdir(parents=True, exist_ok=True)
+
+
+def _agent(agent: str, port: str) -> Server:
+    writes_hdfs = agent.endswith("-hdfs")
+    return Server(
+        name=f"flume-{agent}",
+        title=f"Flume agent {agent}",
+        artifacts=(JARS, CLASSES),
+        folder="flume",
+        ports=(port,),
+        needs=("kafka", "provision", *(("hdfs-namenode", "hdfs-datanode") if writes_hdfs else ())),
+        command=partial(_command, agent=agent, port=port),
+        environment=_environment,
+        prepare=_prepare,
+        ready=partial(ready.flume, agent=agent, port=port),
+        # A stop closes the files that are open on HDFS.
+        stop_seconds=60,
+        service=True,
+    )
+
+
+FLUME: tuple[Server, ...] = tuple(_agent(agent, port) for agent, port in FLUME_AGENTS.items())
