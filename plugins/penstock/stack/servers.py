@@ -19,6 +19,7 @@ from typing import Any
 
 from penstock.core.errors import Fatal
 from penstock.core.settings import INCLUDE, PROJECT
+from penstock.services import SERVICES
 from penstock.stack import ready
 from penstock.stack.artifacts import MavenArtifact, java_home
 from penstock.stack.context import HOST, Context
@@ -69,6 +70,8 @@ class Server:
             log=context.layout.log(self.name),
             folder=context.layout.var,
             stop_seconds=self.stop_seconds,
+            # A service's watch restarts it, with pauses and a budget.
+            restart=self.name not in SERVICES,
         )
 
 
@@ -301,6 +304,9 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(spark),
         "AIRFLOW_CONN_CASSANDRA_DEFAULT": json.dumps(cassandra),
         "AIRFLOW_CONN_LEDGER": context.ledger_url,
+        "SUPERVISOR_URL": f"http://{HOST}:{ports['supervisor']}/RPC2",
+        "SUPERVISOR_USER": "penstock",
+        "SUPERVISOR_PASSWORD": context.secret("SUPERVISOR_PASSWORD"),
         "PENSTOCK_SPARK_PROPERTIES": str(context.layout.conf("spark") / "spark-defaults.conf"),
         "JAVA_HOME": str(java_home()),
         # spark-submit would start a Python, and a JVM that compiles for a long life, only to find where Spark is.
