@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -16,9 +18,12 @@ import typer
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
+from penstock.core.service import Desired
 from penstock.core.settings import PROJECT, Kafka, ledger_url
 from penstock.ledger.render import render_rows
+from penstock.ledger.services import Services
 from penstock.ledger.store import Ledger
+from penstock.services import SERVICES, control
 from penstock.stack import demo as demo_run
 from penstock.stack import doctor as examination
 from penstock.stack import lifecycle, servers
@@ -169,20 +174,80 @@ def logs(
 
 
 @app.command()
-def service(action: Toggle, name: str) -> None:
-    """Start, stop or restart one server of the running stack, or show its state."""
+def service(
+    action: Toggle,
+    name: Annotated[str | None, typer.Argument(help="one server; `status` shows all services without it")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the status, for programs")] = False,  # noqa: FBT002
+) -> None:
+    """Start, stop or restart one server of the running stack, or show its state.
+
+    A service that is stopped here stays so, also through `penstock up`, until it is started.
+    """
     context = Context.load()
-    server = next((each for each in servers.wanted(context) if each.name == name), None)
-    if server is None:
-        raise Fatal(
-            f"there is no server {name!r}: there are {', '.join(each.name for each in servers.wanted(context))}"
-        )
-    if action in {Toggle.STOP, Toggle.RESTART}:
+    if name is None and action is not Toggle.STATUS:
+        raise Fatal(f"name the server: penstock service {action} NAME")
+    if name is not None:
+        server = _known_server(context, name)
+        if action in {Toggle.STOP, Toggle.RESTART}:
+            _stop_server(context, name, hold=action is Toggle.STOP)
+        if action in {Toggle.START, Toggle.RESTART}:
+            _start_server(context, server)
+    if name is None or name in SERVICES:
+        _show_services(context, list(SERVICES) if name is None else [name], as_json=as_json)
+    else:
+        console.print(f"{name}: {context.supervisor.states()[name]['statename']}")
+
+
+def _known_server(context: Context, name: str) -> servers.Server:
+    known = {each.name: each for each in servers.wanted(context)}
+    if name not in known:
+        raise Fatal(f"there is no server {name!r}: there are {', '.join(known)}")
+    return known[name]
+
+
+def _stop_server(context: Context, name: str, *, hold: bool) -> None:
+    """With `hold`, the watch over a service is told to leave it stopped."""
+    if hold and name in SERVICES:
+        with closing(Services(context.ledger_url)) as ledger:
+            control.stop(name, context.supervisor.client, ledger, by=_person())
+    else:
         context.supervisor.stop_program(name)
-    if action in {Toggle.START, Toggle.RESTART}:
-        with report() as told:
-            lifecycle.start_one(context, server, told)
-    console.print(f"{name}: {context.supervisor.states()[name]['statename']}")
+
+
+def _start_server(context: Context, server: servers.Server) -> None:
+    if server.name in SERVICES:
+        with closing(Services(context.ledger_url)) as ledger:
+            ledger.desire(server.name, Desired.STARTED, by=_person())
+    with report() as told:
+        lifecycle.start_one(context, server, told)
+
+
+def _show_services(context: Context, names: list[str], *, as_json: bool) -> None:
+    with closing(Services(context.ledger_url)) as ledger:
+        rows = ledger.rows(names)
+    if as_json:
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
+        return
+    states = context.supervisor.states()
+    for row in rows:
+        now = states.get(row.name, {}).get("statename", "not started").lower()
+        console.print(
+            f"{row.name:18}{row.state:10}since {row.since:%Y-%m-%d %H:%M:%S} UTC  {row.restarts} restarts in a day  "
+            f"process {now}: {row.reason}",
+            highlight=False,
+            markup=False,
+        )
+    for name in sorted(set(names) - {row.name for row in rows}):
+        now = states.get(name, {}).get("statename", "not started").lower()
+        console.print(f"{name:18}not watched yet, process {now}", highlight=False, markup=False)
+
+
+def _person() -> str:
+    """Who is at the command line."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in a container
+        return "a person"
 
 
 @app.command()

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from penstock.core.pools import BACKFILL, LIVE, POOLS
+from penstock.core.pools import BACKFILL, LIVE, POOLS, WATCH
 from penstock.core.settings import PROJECT
+from penstock.services import SERVICES
 from tests import airflow_home
 
 SNAPSHOT = Path(__file__).with_name("dags.snapshot.json")
@@ -45,6 +46,10 @@ def test_all_dags_are_imported(bag: Any) -> None:
     assert sorted(bag.dags) == [
         "car_transactions",
         "population",
+        "service_car_api",
+        "service_flume_cars_hdfs",
+        "service_flume_pop_hdfs",
+        "service_flume_pop_spool",
         "weather_daily",
         "weather_historic",
         "weather_hourly",
@@ -99,7 +104,7 @@ def test_every_reconciled_table_is_an_asset(bag: Any) -> None:
         dag_id: sorted(asset.uri for task in dag.tasks for asset in task.outlets) for dag_id, dag in bag.dags.items()
     }
     hourly, daily = "cassandra://analytics/hourlydata", "cassandra://analytics/dailydata"
-    assert outlets == {
+    assert {dag_id: uris for dag_id, uris in outlets.items() if uris} == {
         "weather_hourly": [hourly],
         "weather_daily": [daily],
         "weather_historic": [daily, hourly],
@@ -108,11 +113,21 @@ def test_every_reconciled_table_is_an_asset(bag: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["weather", "population", "cars"])
-def test_parsing_imports_nothing_heavy(name: str) -> None:
+def test_a_service_is_watched_by_one_task_that_takes_no_slot_of_data_runs(bag: Any) -> None:
+    for service in SERVICES.values():
+        dag = bag.dags[service.dag_id]
+        (watch,) = dag.tasks
+        assert (watch.task_id, watch.service, watch.pool) == ("watch", service.name, WATCH.name)
+        assert dag.params.dump() == {"action": "watch"}
+        assert service.runbook in dag.doc_md
+        assert dag.max_active_runs > 1, "a person's run must not wait for the end of the watch"
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in (PROJECT / "dags").glob("*.py")))
+def test_parsing_imports_nothing_heavy(file: str) -> None:
     code = (
         "import sys, importlib.util as u;"
-        f"spec = u.spec_from_file_location({name!r}, {str(PROJECT / 'dags' / f'{name}.py')!r});"
+        f"spec = u.spec_from_file_location('{file}', {str(PROJECT / 'dags' / f'{file}.py')!r});"
         "spec.loader.exec_module(u.module_from_spec(spec));"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )

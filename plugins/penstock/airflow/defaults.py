@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import CronDataIntervalTimetable
+from airflow.sdk import CronDataIntervalTimetable, CronTriggerTimetable
 
 from penstock.airflow.errors import AsAskedFor
 from penstock.core.errors import Fatal
 from penstock.core.pipeline import Pipeline
-from penstock.core.pools import BACKFILL, LIVE
+from penstock.core.pools import BACKFILL, LIVE, WATCH
 
 TASK_DEFAULTS: dict[str, Any] = {
     "owner": "penstock",
@@ -32,6 +33,8 @@ HISTORIC_TASK_DEFAULTS: dict[str, Any] = TASK_DEFAULTS | {
     "execution_timeout": timedelta(minutes=15),  # Kafka's longest transaction, unless a broker allows more
 }
 
+WATCH_TASK_DEFAULTS: dict[str, Any] = TASK_DEFAULTS | {"pool": WATCH.name, "priority_weight": WATCH.priority}
+
 DAG_DEFAULTS: dict[str, Any] = {
     "start_date": datetime(2026, 1, 1, tzinfo=UTC),
     "catchup": False,
@@ -48,3 +51,11 @@ def every_interval(pipeline: Pipeline) -> CronDataIntervalTimetable:
     if pipeline.schedule is None:
         raise Fatal(f"the pipeline {pipeline} has no schedule")
     return CronDataIntervalTimetable(pipeline.schedule, timezone="UTC")
+
+
+def every_hour(name: str) -> CronTriggerTimetable:
+    """Once an hour, at a minute that is always the same for `name` and different for most names.
+
+    Not in the first five minutes, in which the hour's data runs are under way.
+    """
+    return CronTriggerTimetable(f"{5 + zlib.crc32(name.encode()) % 55} * * * *", timezone="UTC")

@@ -17,5 +17,6 @@ class Pool:
 
 LIVE = Pool("live", 4, 10, "Runs of the newest intervals")
 BACKFILL = Pool("backfill", 2, 1, "Backfills and historic runs, which must not take a live run's slot")
+WATCH = Pool("services", 2, 20, "The moments in which a watch over a service begins or ends; watching takes no slot")
 
-POOLS = (LIVE, BACKFILL)
+POOLS = (LIVE, BACKFILL, WATCH)

@@ -294,3 +294,14 @@ class Landing:
 def ledger_url(environment: Mapping[str, str] = os.environ) -> str:
     """The PostgreSQL address of the ledger. Raises Fatal where it is not set."""
     return _Reader(environment).required("LEDGER_URL")
+
+
+def spool_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder whose subfolders programs put complete files into for Flume to take up."""
+    read = _Reader(environment)
+    return Path(read.text("PENSTOCK_SPOOL", f"{read.text('PENSTOCK_VAR', str(PROJECT / 'var'))}/spool")).absolute()
+
+
+def flume_metrics_url(agent: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Where the agent `flume-NAME` gives its counters: FLUME_NAME_METRICS_URL. Raises Fatal where it is not set."""
+    return _Reader(environment).required(f"{agent.upper().replace('-', '_')}_METRICS_URL")

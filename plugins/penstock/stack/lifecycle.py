@@ -9,11 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.core.errors import Fatal
+from penstock.core.service import Desired
 from penstock.core.settings import PROJECT
+from penstock.services import SERVICES
 from penstock.stack import servers as declared
 from penstock.stack.context import Context
 from penstock.stack.report import Report, Step
@@ -151,6 +154,9 @@ def _start(context: Context, node: Server | Task, report: Report, stop: threadin
         node.run(context, step)
         step.done("done")
         return
+    if _is_held(context, node):
+        step.done("stopped by a person: `penstock service start` starts it")
+        return
     if context.supervisor.states()[node.name]["statename"] != "RUNNING":
         step.say("preparing")
         node.prepare(context)
@@ -158,6 +164,16 @@ def _start(context: Context, node: Server | Task, report: Report, stop: threadin
     wait_ready(context, node, step, stop)
     node.provision(context)
     step.done("ready")
+
+
+def _is_held(context: Context, server: Server) -> bool:
+    """Whether it is a service that a person has stopped. It needs `provision`, so that the ledger can be asked."""
+    if server.name not in SERVICES:
+        return False
+    from penstock.ledger.services import Services
+
+    with closing(Services(context.ledger_url)) as ledger:
+        return any(row.desired is Desired.STOPPED for row in ledger.rows([server.name]))
 
 
 def start_one(context: Context, server: Server, report: Report) -> None:

@@ -17,7 +17,9 @@ from typing import Any
 
 import psutil
 
+from penstock.core import settings
 from penstock.core.errors import Fatal
+from penstock.services import supervisor as client
 from penstock.stack.private_file import write_private
 
 USER = "penstock"
@@ -89,6 +91,7 @@ class Supervisor:
         self._pid_file = folder / "supervisord.pid"
         self._port = port
         self._password = password
+        self._at = settings.Supervisor(f"http://127.0.0.1:{port}/RPC2", USER, password)
         self._logs = logs
         self._instance = instance
 
@@ -98,9 +101,7 @@ class Supervisor:
     @property
     def rpc(self) -> Any:
         """The `supervisor` namespace of the XML-RPC interface (http://supervisord.org/api.html)."""
-        # The password is given here and nowhere printed: ServerProxy's repr shows only host and path.
-        url = f"http://{USER}:{self._password}@127.0.0.1:{self._port}/RPC2"
-        return xmlrpc.client.ServerProxy(url).supervisor
+        return client.rpc(self._at)
 
     def write(self, programs: list[Program]) -> None:
         """Write the config file, readable by its owner only: it holds the programs' secrets."""
@@ -163,21 +164,18 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
             return {}
         return {each["name"]: each for each in self.rpc.getAllProcessInfo()}
 
+    @property
+    def client(self) -> client.Supervisor:
+        """A client of it, which waits for as long as a program takes to stop."""
+        return client.Supervisor(self._at, timeout=None)
+
     def start_program(self, name: str) -> None:
         """Start `name` unless it runs already; returns before it is ready."""
-        try:
-            self.rpc.startProcess(name, False)  # noqa: FBT003 - XML-RPC has no keywords: do not wait
-        except xmlrpc.client.Fault as fault:
-            if "ALREADY_STARTED" not in fault.faultString:
-                raise Fatal(f"supervisord could not start {name}: {fault.faultString}") from fault
+        self.client.start(name)
 
     def stop_program(self, name: str) -> None:
         """Stop `name` and wait until it has ended; nothing to do where it does not run."""
-        try:
-            self.rpc.stopProcess(name)
-        except xmlrpc.client.Fault as fault:
-            if "NOT_RUNNING" not in fault.faultString:
-                raise
+        self.client.stop(name, wait=True)
 
     def shutdown(self, order: list[str]) -> None:
         """Stop the programs in `order`, then supervisord, then whatever the instance may have left behind."""
