@@ -291,7 +291,7 @@ def topic(name: Annotated[str | None, typer.Argument(help="one topic; all where 
 
 @app.command()
 def demo() -> None:
-    """Start the stack, run the weather DAGs, show that every record landed. LIVE=1 asks the real API."""
+    """Start the stack, run the DAGs, show that every record landed. LIVE=1 asks the real services."""
     context = Context.load(create=True)
     context = context.with_replay(context.settings.get("LIVE") != "1")
     examination.require(context)
@@ -311,7 +311,7 @@ def run(pipeline: str, start: From, end: To) -> None:
     """Run a pipeline for every batch of an interval, through Airflow, and wait for the verdicts."""
     context, interval = Context.load(), _interval(start, end)
     with report() as told:
-        demo_run.run_pipeline(_airflow(context), _known_pipeline(pipeline), interval, told)
+        demo_run.run_pipelines(_airflow(context), {_known_pipeline(pipeline): interval}, told)
         rows = Ledger(context.ledger_url).batches(pipeline=pipeline, since=interval.start, until=interval.end)
     console.print(render_rows(rows))
     if any(row.verdict != "whole" for row in rows) or not rows:
