@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.car_api.sales import (
@@ -21,10 +21,10 @@ from apps.car_api.sales import (
     next_tick,
     sale,
 )
-from penstock.core import settings
+from penstock.core.settings import INCLUDE, PROJECT
 from penstock.core.contract import Contract
 
-CONTRACT = Contract.load(settings.INCLUDE / "avro" / "car-transactions-logs.avsc")
+CONTRACT = Contract.load(INCLUDE / "avro" / "car-transactions-logs.avsc")
 QUARTER = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
 
 moments = st.integers(0, 10**16).map(lambda us: EPOCH + timedelta(microseconds=us))
@@ -50,6 +50,7 @@ def test_an_interval_includes_its_start_and_not_its_end() -> None:
 
 
 @given(moments, st.lists(st.integers(0, 7_200), min_size=1, max_size=8))
+@settings(deadline=None)
 def test_any_tiling_of_an_interval_gives_the_same_sales(start: datetime, seconds: list[int]) -> None:
     edges = [start + timedelta(seconds=each) for each in sorted({0, *seconds, 7_200})]
     tiled = [each for first, last in pairwise(edges) for each in ids(first, last)]
@@ -59,6 +60,7 @@ def test_any_tiling_of_an_interval_gives_the_same_sales(start: datetime, seconds
 
 
 @given(st.integers(0, 2**35), st.integers(0, 2_000), st.integers(0, 50))
+@settings(deadline=None)
 def test_ids_and_their_number_are_those_of_the_open_ticks(first: int, length: int, limit: int) -> None:
     open_ticks = [tick for tick in range(first, first + length) if is_sale(tick)]
     found = Sales(first, first + length)
@@ -69,6 +71,7 @@ def test_ids_and_their_number_are_those_of_the_open_ticks(first: int, length: in
 
 
 @given(ticks)
+@settings(deadline=None)
 def test_the_next_sale_is_the_first_open_tick(tick: int) -> None:
     found = next_sale(tick)
 
@@ -78,11 +81,13 @@ def test_the_next_sale_is_the_first_open_tick(tick: int) -> None:
 
 
 @given(moments)
+@settings(deadline=None)
 def test_the_next_tick_is_the_first_that_has_not_happened(now: datetime) -> None:
     assert moment_of(next_tick(now) - 1) <= now < moment_of(next_tick(now))
 
 
 @given(st.integers(0, 2**31))
+@settings(deadline=None)
 def test_every_sale_keeps_the_contract_and_is_what_its_id_says(tick: int) -> None:
     record = sale(tick)
 
@@ -109,7 +114,7 @@ def test_tags_have_few_values() -> None:
 
 def test_another_process_computes_the_same_sale() -> None:
     code = "from apps.car_api.sales import sale; print(sale(897670800))"
-    environment = {"PYTHONPATH": f"{settings.PROJECT}:{settings.PROJECT / 'plugins'}", "PYTHONHASHSEED": "7"}
+    environment = {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
 
     assert done.stdout.strip() == str(sale(897_670_800))
