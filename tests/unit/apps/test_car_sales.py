@@ -21,8 +21,8 @@ from apps.car_api.sales import (
     next_tick,
     sale,
 )
-from penstock.core.settings import INCLUDE, PROJECT
 from penstock.core.contract import Contract
+from penstock.core.settings import INCLUDE, PROJECT
 
 CONTRACT = Contract.load(INCLUDE / "avro" / "car-transactions-logs.avsc")
 QUARTER = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
