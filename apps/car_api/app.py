@@ -34,7 +34,7 @@ LARGEST_BODY = 32 << 20
 AT_ONCE = 4
 """Bodies that are held in memory at once."""
 
-_TURN_SECONDS = 5.0
+_TURN_SECONDS = 10.0
 _BODY_SECONDS = 30.0
 _RETRY_AFTER = {"Retry-After": "5"}
 
@@ -207,7 +207,7 @@ def _sent(courier: Courier, messages: Messages) -> None:
     try:
         courier.send(*messages)
     except Retry as error:
-        raise Declined(503, f"{error}; send the same again later", _RETRY_AFTER) from None
+        raise Declined(503, f"{error} Send the same again later.", _RETRY_AFTER) from None
     except Fatal as error:
         raise Declined(500, str(error)) from None
 

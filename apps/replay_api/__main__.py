@@ -12,7 +12,9 @@ from apps.replay_api.app import create_app
 
 def main() -> None:
     """Read the command line and serve."""
-    parser = argparse.ArgumentParser(prog="python -m apps.replay_api", description="Serve Open-Meteo's shapes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m apps.replay_api", description="Serve the shapes of Open-Meteo and Data USA."
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8600, help="port to listen on (default: %(default)s)")
     parser.add_argument("--now", type=_moment, help="stop the clock at this time, such as 2026-03-31T07:00Z")

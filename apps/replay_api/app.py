@@ -1,8 +1,9 @@
-"""The HTTP side of the replay API: Open-Meteo's paths, and a few more for tests and for people.
+"""The HTTP side of the replay API: the paths of Open-Meteo and Data USA, and a few more for tests and for people.
 
 `/v1/dwd-icon` and `/v1/forecast` have the recent days and the forecast, `/historical-forecast/v1/forecast` the days
-since 2021, `/archive/v1/archive` those since 1940. The header `X-Replay-Fault` spoils one answer, `/faults` the next
-ones, `/clock` sets what the hosts take for now, `/requests` counts what was asked.
+since 2021, `/archive/v1/archive` those since 1940. `/datausa/tesseract/data.jsonrecords` has the population as Data USA
+gives it now, `/datausa/api/data` as it did before 2026. The header `X-Replay-Fault` spoils one answer, `/faults` the
+next ones, `/clock` sets what the hosts take for now, `/requests` counts what was asked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from fastapi import FastAPI, HTTPException, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
+from apps.replay_api import datausa
 from apps.replay_api.answer import bodies
 from apps.replay_api.faults import Fault, Faults, Kind, error, instead, spoil
 from apps.replay_api.query import BadRequest, Query, Window
@@ -43,11 +45,15 @@ HOSTS: Mapping[str, Window] = {
 
 
 class FaultRequest(BaseModel):
-    """A fault to switch on: it hits the next `times` requests; `seconds` is how long `slow` takes."""
+    """A fault to switch on: it hits the next `times` requests to paths that begin with `path`.
+
+    `seconds` is how long `slow` takes.
+    """
 
     kind: Kind
     times: int = Field(default=1, ge=1)
     seconds: float = Field(default=5.0, ge=0)
+    path: str = "/"
 
 
 class ClockRequest(BaseModel):
@@ -113,6 +119,8 @@ def create_app(now: datetime | None = None) -> FastAPI:
     app.state.replay = state
     for path, window in HOSTS.items():
         _add_host(app, path, window, state)
+    for path, body in datausa.PATHS.items():
+        _add_population(app, path, body, state)
     _add_controls(app, state)
     return app
 
@@ -120,26 +128,42 @@ def create_app(now: datetime | None = None) -> FastAPI:
 def _add_host(app: FastAPI, path: str, window: Window, state: State) -> None:
     @app.get(path, summary="Weather in the shape of Open-Meteo")
     def weather(request: Request) -> Response:
-        fault = _fault_of(request, state)
-        if fault and fault.kind is Kind.SLOW:
-            time.sleep(fault.seconds)
-        answer = _answer(request, window, state, fault)
-        state.count(path, answer.status_code)
-        return answer
+        return _answered(request, state, lambda fault: _weather(request, window, state, fault))
+
+
+def _add_population(app: FastAPI, path: str, body: Callable[[], datausa.Body], state: State) -> None:
+    @app.get(path, summary="Population in the shape of Data USA")
+    def population(request: Request) -> Response:
+        return _answered(request, state, lambda fault: _population(request, body, fault))
+
+
+def _answered(request: Request, state: State, answer: Callable[[Fault | None], Response]) -> Response:
+    """The answer, or what a fault makes of it, counted."""
+    fault = _fault_of(request, state)
+    if fault and fault.kind is Kind.SLOW:
+        time.sleep(fault.seconds)
+    response = (instead(fault.kind, reason_first=state.turn()) if fault else None) or answer(fault)
+    state.count(request.url.path, response.status_code)
+    return response
 
 
 def _fault_of(request: Request, state: State) -> Fault | None:
     named = request.headers.get(FAULT_HEADER)
     if named is None:
-        return state.faults.next()
+        return state.faults.next(request.url.path)
     if named not in set(Kind):
         raise HTTPException(422, f"{FAULT_HEADER} {named!r} is none of {', '.join(Kind)}")
     return Fault(Kind(named))
 
 
-def _answer(request: Request, window: Window, state: State, fault: Fault | None) -> Response:
-    if fault and (response := instead(fault.kind, reason_first=state.turn())):
-        return response
+def _population(request: Request, body: Callable[[], datausa.Body], fault: Fault | None) -> Response:
+    if not datausa.asks_for_population(request.query_params):
+        return Response('{"detail":"Only Population by Nation and Year is here"}', 400, media_type="application/json")
+    text = datausa.written(body(), fault.kind if fault else None)
+    return Response(text, media_type="application/json; charset=utf-8")
+
+
+def _weather(request: Request, window: Window, state: State, fault: Fault | None) -> Response:
     now = state.now()
     try:
         query = Query.parse(request.query_params, window, KNOWN, now)
@@ -161,7 +185,7 @@ def _add_controls(app: FastAPI, state: State) -> None:
 
     @app.post("/faults", status_code=201, summary="Switch a fault on")
     def add_fault(fault: FaultRequest) -> dict[str, Any]:
-        added = Fault(fault.kind, fault.times, fault.seconds)
+        added = Fault(fault.kind, fault.times, fault.seconds, fault.path)
         answer = asdict(added)
         state.faults.add(added)
         return answer

@@ -36,6 +36,14 @@ class Kind(StrEnum):
     WRONG_UNIT = "wrong-unit"
     SHORT_COLUMN = "short-column"
     MISSING_ROWS = "missing-rows"
+    NOT_FOUND = "404"
+    NO_DATA = "no-data"
+    EMPTY_DATA = "empty-data"
+    NEGATIVE_POPULATION = "negative-population"
+    NO_POPULATION = "no-population"
+    NO_YEAR = "no-year"
+    JUNK_ROW = "junk-row"
+    REVISED = "revised"
 
 
 _ERRORS: Mapping[Kind, tuple[int, str]] = {
@@ -44,6 +52,7 @@ _ERRORS: Mapping[Kind, tuple[int, str]] = {
     Kind.LIMIT_DAY: (429, _LIMIT.format("Daily", "tomorrow")),
     Kind.CONCURRENT: (429, "Too many concurrent requests"),
     Kind.REFUSED: (400, "Refused on request"),
+    Kind.NOT_FOUND: (404, "Not found"),
     Kind.SERVER_ERROR: (500, "Internal Server Error"),
     Kind.UNAVAILABLE: (503, "Service Unavailable"),
     Kind.ERROR_WITH_200: (200, "Unexpected error while streaming data: timeoutReached"),
@@ -52,11 +61,15 @@ _ERRORS: Mapping[Kind, tuple[int, str]] = {
 
 @dataclass
 class Fault:
-    """One fault: how many more requests it hits, and how long `slow` takes, in seconds."""
+    """One fault: how many more requests it hits, and how long `slow` takes, in seconds.
+
+    It hits only requests whose path begins with `path`.
+    """
 
     kind: Kind
     times: int = 1
     seconds: float = 0.0
+    path: str = "/"
 
 
 class Faults:
@@ -81,15 +94,14 @@ class Faults:
         with self._lock:
             return list(self._pending)
 
-    def next(self) -> Fault | None:
-        """The fault of the next request, which is counted."""
+    def next(self, path: str) -> Fault | None:
+        """The fault of the next request, which is to `path` and is counted."""
         with self._lock:
-            if not self._pending:
-                return None
-            fault = self._pending[0]
-            fault.times -= 1
-            if fault.times < 1:
-                self._pending.popleft()
+            fault = next((each for each in self._pending if path.startswith(each.path)), None)
+            if fault is not None:
+                fault.times -= 1
+                if fault.times < 1:
+                    self._pending.remove(fault)
             return fault
 
 
@@ -100,7 +112,7 @@ def error(status: int, reason: str, *, reason_first: bool) -> Response:
 
 
 def instead(kind: Kind, *, reason_first: bool) -> Response | None:
-    """What is answered in place of weather, or None for a fault that spoils the weather."""
+    """What is answered in place of the data, or None for a fault that spoils the data."""
     if kind is Kind.HTML:
         return Response(_HTML, media_type="text/html")
     if kind in _ERRORS:

@@ -75,6 +75,8 @@ class Courier:
             raise explain(error.args[0], self.address, self._doing) from error
         delivery.wait(deadline + _GRACE - time.monotonic())
         if delivery.error is not None:
+            if delivery.error.name() == "_MSG_TIMED_OUT":
+                self.check()  # where the topic is missing, librdkafka waits for it longer than we do
             raise explain(delivery.error, self.address, self._doing)
         if missing := delivery.missing:
             raise Retry(f"Kafka at {self.address} has not acknowledged {missing} of {len(values)} records in time")
