@@ -1,0 +1,298 @@
+"""Flume: a topic to HDFS, and spooled files to a topic, against Flume's usual set-up with a file channel.
+
+Both ends are durable in every case: acks=all or a flush on HDFS before anything is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from penstock.core.settings import INCLUDE, Hdfs, Kafka
+from penstock.kafka.reader import extent
+from penstock.kafka.topics import Topic, ensure
+from penstock.sinks.hdfs import hour_folders, read_lines
+from penstock.sinks.webhdfs import WebHdfs
+from penstock.stack.layout import free_ports
+
+if TYPE_CHECKING:
+    from penstock.stack.context import Context
+
+Line = dict[str, Any]
+
+_RECORDS = 1_000_000
+_PARTITIONS = 3
+_FIRST_MS, _STEP_MS = 1_763_812_800_000, 7
+_POLL_SECONDS = 0.1
+_PATIENCE_SECONDS = 300.0
+_SLOWER = 10
+"""The file channel gets a tenth of the records, so that it takes no longer."""
+
+_SPOOLED = 5
+"""A fifth of the records is spooled."""
+
+_KAFKA_TO_HDFS = """
+a.sources = in
+a.channels = c
+a.sinks = hdfs
+a.sources.in.type = org.apache.flume.source.kafka.KafkaSource
+a.sources.in.channels = c
+a.sources.in.kafka.bootstrap.servers = ${KAFKA_BOOTSTRAP_SERVERS}
+a.sources.in.kafka.topics = ${CARS_TOPIC}
+a.sources.in.kafka.consumer.group.id = GROUP
+a.sources.in.kafka.consumer.auto.offset.reset = earliest
+a.sources.in.kafka.consumer.isolation.level = read_committed
+a.sources.in.batchSize = 1000
+a.sources.in.interceptors = time
+a.sources.in.interceptors.time.type = regex_extractor
+a.sources.in.interceptors.time.regex = "time":(\\\\d{13})
+a.sources.in.interceptors.time.serializers = t
+a.sources.in.interceptors.time.serializers.t.name = timestamp
+a.channels.c.type = file
+a.channels.c.checkpointDir = ${PENSTOCK_SPOOL}/checkpoint
+a.channels.c.dataDirs = ${PENSTOCK_SPOOL}/data
+a.channels.c.capacity = 1000000
+a.channels.c.transactionCapacity = 10000
+a.sinks.hdfs.type = hdfs
+a.sinks.hdfs.channel = c
+a.sinks.hdfs.hdfs.path = ${HDFS_URL}${CARS_HDFS_FOLDER}/%Y-%m-%d/%H
+a.sinks.hdfs.hdfs.timeZone = UTC
+a.sinks.hdfs.hdfs.fileType = DataStream
+a.sinks.hdfs.hdfs.writeFormat = Text
+a.sinks.hdfs.hdfs.batchSize = 1000
+a.sinks.hdfs.hdfs.rollSize = 67108864
+a.sinks.hdfs.hdfs.rollInterval = 300
+a.sinks.hdfs.hdfs.rollCount = 0
+a.sinks.hdfs.hdfs.callTimeout = 30000
+a.sinks.hdfs.hdfs.minBlockReplicas = 1
+"""
+
+_SPOOL_TO_KAFKA = """
+a.sources = in
+a.channels = c
+a.sinks = kafka
+a.sources.in.type = spooldir
+a.sources.in.channels = c
+a.sources.in.spoolDir = ${PENSTOCK_SPOOL}/population
+a.sources.in.deserializer = LINE
+a.sources.in.deserializer.maxLineLength = 1048576
+a.sources.in.batchSize = 1000
+a.channels.c.type = file
+a.channels.c.checkpointDir = ${PENSTOCK_SPOOL}/checkpoint
+a.channels.c.dataDirs = ${PENSTOCK_SPOOL}/data
+a.channels.c.capacity = 1000000
+a.channels.c.transactionCapacity = 10000
+a.sinks.kafka.type = org.apache.flume.sink.kafka.KafkaSink
+a.sinks.kafka.channel = c
+a.sinks.kafka.kafka.bootstrap.servers = ${KAFKA_BOOTSTRAP_SERVERS}
+a.sinks.kafka.kafka.topic = ${POPULATION_TOPIC}
+a.sinks.kafka.flumeBatchSize = 1000
+a.sinks.kafka.kafka.producer.acks = all
+a.sinks.kafka.kafka.producer.compression.type = lz4
+"""
+
+
+def run(context: Context, scale: float) -> list[Line]:
+    """Measure on the running stack; `scale` makes the loads smaller."""
+    from penstock.stack.artifacts import java_home
+    from penstock.stack.servers.flume import CLASSES, JARS
+
+    cache, conf = context.layout.cache, context.layout.conf("flume")
+    class_path = f"{conf}:{CLASSES.path(cache)}/*:{JARS.path(cache)}/*"
+    environment = context.environment()
+    return measure(
+        Kafka.from_env(environment),
+        Hdfs.from_env(environment),
+        [str(java_home() / "bin" / "java"), "-cp", class_path],
+        round(_RECORDS * scale),
+    )
+
+
+def measure(kafka: Kafka, hdfs: Hdfs, java: Sequence[str], records: int) -> list[Line]:
+    """`java` is the command that runs a class of Flume's; its class path begins with the agents' folder."""
+    bench = _Bench(kafka, hdfs, java, records)
+    hdfs_agent, spool_agent = (INCLUDE / "flume" / f"{agent}.conf" for agent in ("cars-hdfs", "pop-spool"))
+    to_hdfs = bench.to_hdfs("cars-hdfs", hdfs_agent.read_text(encoding="utf-8").replace("flume-cars-hdfs", "GROUP"))
+    file_channel = replace(bench, records=records // _SLOWER).to_hdfs("a", _KAFKA_TO_HDFS)
+    spool = replace(bench, records=records // _SPOOLED)
+    spooled = spool.to_kafka("pop-spool", spool_agent.read_text(encoding="utf-8"))
+    spooled_stock = replace(spool, records=spool.records // _SLOWER).to_kafka("a", _SPOOL_TO_KAFKA)
+    size = f"{to_hdfs.bytes / max(to_hdfs.files, 1) / 1e6:.0f} MB"
+    return [
+        _line(
+            f"Kafka to HDFS, {bench.record_bytes}-byte records, {to_hdfs.files} files of {size}",
+            to_hdfs.rate,
+            "KafkaSource, file channel, HDFS sink",
+            file_channel.rate,
+            3.0,
+        ),
+        _line("spool folder to Kafka", spooled.rate, "spooldir, file channel, KafkaSink", spooled_stock.rate, 1.0),
+    ]
+
+
+def _line(name: str, value: float, baseline: str, baseline_value: float, goal: float) -> Line:
+    ratio = value / baseline_value
+    return {
+        "name": name,
+        "value": value,
+        "unit": "records/s",
+        "baseline": baseline,
+        "baseline_value": baseline_value,
+        "ratio": ratio,
+        "goal": f"at least {goal:g} times",
+        "met": ratio >= goal,
+    }
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Records a second from the first that arrived to the last, and the files that they made."""
+
+    rate: float
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Bench:
+    kafka: Kafka
+    hdfs: Hdfs
+    java: Sequence[str]
+    records: int
+
+    @property
+    def record_bytes(self) -> int:
+        return len(_record(0))
+
+    def to_hdfs(self, agent: str, conf: str) -> _Measured:
+        """Have an agent copy a topic that is filled beforehand."""
+        name = f"bench-{uuid.uuid4().hex[:8]}"
+        ensure(self.kafka.bootstrap_servers, [Topic(name, _PARTITIONS)])
+        self._fill(name)
+        with self._agent(agent, conf.replace("GROUP", name), name) as metrics:
+            _until(lambda: float(metrics().get("SINK.hdfs", {}).get("EventDrainSuccessCount", 0)) > 0)
+            began = time.perf_counter()
+            _until(lambda: self._copied(name, metrics()))
+            took = time.perf_counter() - began
+        copied = sum(1 for _ in read_lines(self.hdfs, f"/{name}", _FIRST_MS, _FIRST_MS + _STEP_MS * self.records))
+        assert copied >= self.records, f"{copied} of {self.records} records are on HDFS"
+        with WebHdfs(self.hdfs) as client:
+            files = [each for hour in hour_folders(client, f"/{name}") for each in client.entries(hour)]
+            client.delete(f"/{name}", recursive=True)
+        return _Measured(self.records / took, len(files), sum(each.length for each in files))
+
+    def to_kafka(self, agent: str, conf: str) -> _Measured:
+        """Have an agent read a file of JSON lines."""
+        name = f"bench-{uuid.uuid4().hex[:8]}"
+        ensure(self.kafka.bootstrap_servers, [Topic(name, _PARTITIONS)])
+        with self._agent(agent, conf, name, self._spool):
+            _until(lambda: self._arrived(name) > 0)
+            began, before = time.perf_counter(), self._arrived(name)
+            _until(lambda: self._arrived(name) >= self.records)
+            took = time.perf_counter() - began
+        return _Measured((self.records - before) / took)
+
+    def _fill(self, topic: str) -> None:
+        producer = Producer(
+            {"bootstrap.servers": self.kafka.bootstrap_servers, "compression.type": "lz4", "linger.ms": 50}
+        )
+        for number in range(self.records):
+            while True:
+                try:
+                    producer.produce(topic, _record(number), partition=number % _PARTITIONS)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        assert producer.flush(60) == 0
+
+    def _spool(self, folder: Path) -> None:
+        with (folder / ".rows.json").open("wb") as file:
+            file.writelines(_record(number) + b"\n" for number in range(self.records))
+        (folder / ".rows.json").rename(folder / "rows.json")
+
+    def _copied(self, group: str, metrics: Mapping[str, Mapping[str, str]]) -> bool:
+        """All read, and nothing left in a channel between."""
+        partitions = [TopicPartition(group, partition) for partition in range(_PARTITIONS)]
+        consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap_servers, "group.id": group})
+        try:
+            read = sum(max(0, each.offset) for each in consumer.committed(partitions, timeout=10))
+        finally:
+            consumer.close()
+        (channel,) = (counters for name, counters in metrics.items() if name.startswith("CHANNEL"))
+        return read >= self.records and float(channel["ChannelSize"]) == 0
+
+    def _arrived(self, topic: str) -> int:
+        return sum(each.end - each.start for each in extent(self.kafka, topic))
+
+    @contextmanager
+    def _agent(
+        self, agent: str, conf: str, name: str, prepare: Callable[[Path], None] | None = None
+    ) -> Iterator[Callable[[], dict[str, Any]]]:
+        """A running agent; what it gives is a function that asks for its counters."""
+        folder = Path(tempfile.mkdtemp(prefix="flume-bench-"))
+        (folder / "population").mkdir()
+        (folder / "agent.conf").write_text(conf, encoding="utf-8")
+        if prepare:
+            prepare(folder / "population")
+        (port,) = free_ports(1)
+        options = [
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-DpropertiesImplementation=org.apache.flume.node.EnvVarResolverProperties",
+        ]
+        options += [
+            "-Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer",
+            f"-Dflume.monitoring.port={port}",
+        ]
+        options += [f"-Dlog4j2.configurationFile={INCLUDE / 'flume' / 'log4j2.properties'}"]
+        arguments = ["org.apache.flume.node.Application", "--no-reload-conf", f"--name={agent}"]
+        environment = os.environ | {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "HDFS_URL": self.hdfs.fs,
+            "HADOOP_USER_NAME": self.hdfs.user,
+            "PENSTOCK_SPOOL": str(folder),
+            "CARS_TOPIC": name,
+            "CARS_HDFS_FOLDER": f"/{name}",
+            "POPULATION_TOPIC": name,
+        }
+        command = [self.java[0], *options, *self.java[1:], *arguments, f"--conf-file={folder / 'agent.conf'}"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield lambda: _counters(port)
+        finally:
+            process.terminate()
+            process.wait(60)
+            shutil.rmtree(folder)
+
+
+def _record(number: int) -> bytes:
+    record = {"transaction_id": number, "time": _FIRST_MS + _STEP_MS * number, "buyer_name": "x" * 105}
+    return json.dumps(record | {"car_brand": "BMW", "branch": "Linz"}, separators=(",", ":")).encode()
+
+
+def _counters(port: int) -> dict[str, Any]:
+    try:
+        return dict(requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).json())
+    except requests.ConnectionError:
+        return {}
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, "what the bench waits for did not happen"
+        time.sleep(_POLL_SECONDS)
