@@ -83,7 +83,8 @@ class InfluxSink:
 
         InfluxDB makes measurements and fields by itself. Raises Fatal where a field has another type there.
         """
-        self._http.write(b"")
+        if refused := self._http.write(b""):
+            raise Fatal(f"{self._where!r} refuses even a write without lines: {refused}")
         name = quoted(self._measurement)
         fields, tags = self._http.ask(f"SHOW FIELD KEYS FROM {name}; SHOW TAG KEYS FROM {name}", _field_types_and_tags)
         wanted = {AS_OF: "integer"} | {
@@ -135,9 +136,8 @@ class InfluxSink:
 
     def newest(self, extent: Extent) -> datetime | None:
         """The newest as-of time of all points, of any tags, with event times within the extent; None without any."""
-        query = f'SELECT max("{AS_OF}") FROM {quoted(self._measurement)} WHERE {self._within(extent)}'  # noqa: S608 - InfluxQL cannot bind names
-        stamps = self._http.ask(query, lambda answer: [row[1] for series in answer for row in series.rows])
-        return _EPOCH + timedelta(microseconds=stamps[0]) if stamps else None
+        newest = self._newest(self._within(extent))
+        return None if newest is None else _EPOCH + timedelta(microseconds=newest)
 
     def count(self, extent: Extent, as_of: datetime) -> Count:
         """See Sink.count; the extent's partitions are values of the contract's tags, in its order."""
@@ -180,14 +180,18 @@ class InfluxSink:
         superseded = np.zeros(len(chosen), np.bool_)
         if not self._contested or not len(chosen):
             return superseded
+        oldest = int(stamps[chosen].min())
+        within = f"time >= {times[chosen].min()} AND time <= {times[chosen].max()}"
+        newest = self._newest(within)
+        if newest is None or newest <= oldest:
+            return superseded
         tags = self._contract.tags
         own = identities([rows.column(name) for name in tags], times)[chosen]
         order = np.argsort(own)
         listed = "".join(f", {quoted(name)}::tag" for name in tags)
         query = (
             f'SELECT "{AS_OF}"::field{listed} FROM {quoted(self._measurement)} '  # noqa: S608 - InfluxQL cannot bind names
-            f"WHERE time >= {times[chosen].min()} AND time <= {times[chosen].max()} "
-            f'AND "{AS_OF}" > {stamps[chosen].min()}'
+            f'WHERE {within} AND "{AS_OF}" > {oldest}'
         )
 
         def mark(answer: Iterator[Series]) -> None:
@@ -203,6 +207,12 @@ class InfluxSink:
 
         self._http.ask(query, mark)
         return superseded
+
+    def _newest(self, within: str) -> int | None:
+        """The newest as-of time, in µs, of the points that InfluxQL's condition holds for."""
+        query = f'SELECT max("{AS_OF}") FROM {quoted(self._measurement)} WHERE {within}'  # noqa: S608 - InfluxQL cannot bind names
+        stamps = self._http.ask(query, lambda answer: [row[1] for series in answer for row in series.rows])
+        return stamps[0] if stamps else None
 
     def _send(self, rows: pa.RecordBatch, times: Times, stamps: Times, chosen: Rows) -> dict[int, str]:
         """Write the `chosen` rows; return {row: reason} of those that InfluxDB refuses."""
