@@ -18,9 +18,9 @@ from penstock.core.settings import PROJECT
 from penstock.stack import lifecycle
 from penstock.stack.context import Context
 from penstock.stack.report import report
-from tests.bench import bench_land, bench_produce, bench_runs
+from tests.bench import bench_influx, bench_land, bench_produce, bench_runs
 
-BENCHES = {"produce": bench_produce.run, "land": bench_land.run, "runs": bench_runs.run}
+BENCHES = {"produce": bench_produce.run, "land": bench_land.run, "influx": bench_influx.run, "runs": bench_runs.run}
 
 
 def main() -> int:
