@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -112,19 +112,29 @@ class InfluxSink:
         A repeat of a record is a duplicate, whatever its as-of time: the newest stands. A record of another key at the
         same tags and time would take the other's place, so that the later one is rejected.
         """
-        if not rows.num_rows:
-            return Written(0)
         rows = physical_rows(rows, self._contract)
         stamps = _stamps(as_of, rows.num_rows)
+        landed = duplicates = 0
+        rejects: list[tuple[int, str]] = []
+        for begin, end in _requests(rows):
+            written = self._write(rows.slice(begin, end - begin), stamps[begin:end])
+            landed += written.landed
+            duplicates += written.duplicates
+            rejects += ((begin + row, reason) for row, reason in written.rejects)
+        return Written(landed, duplicates, tuple(rejects))
+
+    def _write(self, rows: pa.RecordBatch, stamps: Times) -> Written:
+        """Write the rows of one request."""
+        rows = _with_encoded(rows, self._contract.tags)
         times, storable = point_times(rows, self._contract)
         rejects = dict.fromkeys(np.flatnonzero(~storable).tolist(), _OUT_OF_TIME)
         rejects |= unstorable_tags(rows, self._contract.tags)
-        points = self._points(rows, times, stamps)
         good = np.setdiff1d(np.arange(rows.num_rows), list(rejects)) if rejects else np.arange(rows.num_rows)
+        points = self._points(rows, times, stamps)
         verdict = self._written.judge(points.take(good))
         rejects |= {int(row): self._taken(rows, times, int(row)) for row in good[verdict.taken]}
         write = good[verdict.write]
-        refused = self._send(rows, times, stamps, write[~self._superseded(rows, times, stamps, write)])
+        refused = self._send(rows, times, stamps, write[~self._superseded(points, write)])
         landed = ~np.isin(write, list(refused))
         self._written.remember(points.take(write[landed]))
         fresh_refused = int((verdict.is_fresh & ~landed).sum())
@@ -166,7 +176,8 @@ class InfluxSink:
     def _points(self, rows: pa.RecordBatch, times: Times, stamps: Times) -> Points:
         tags = [rows.column(name) for name in self._contract.tags]
         key = [rows.column(name) for name in self._contract.key]
-        return Points(identities(tags, times), key_checks(key, rows.num_rows), stamps)
+        span = int(times.min()), int(times.max())
+        return Points(identities(tags, times), key_checks(key, rows.num_rows), stamps, span)
 
     def _taken(self, rows: pa.RecordBatch, times: Times, row: int) -> str:
         tags = "".join(f", {name} {rows.column(name)[row].as_py()!r}" for name in self._contract.tags)
@@ -175,19 +186,19 @@ class InfluxSink:
             f"InfluxDB keeps one for the same tags and time"
         )
 
-    def _superseded(self, rows: pa.RecordBatch, times: Times, stamps: Times, chosen: Rows) -> Mask:
-        """Which of the `chosen` rows must not be written, because their point has a newer as-of time."""
+    def _superseded(self, points: Points, chosen: Rows) -> Mask:
+        """Which of the `chosen` points must not be written, because they are there with a newer as-of time."""
         superseded = np.zeros(len(chosen), np.bool_)
         if not self._contested or not len(chosen):
             return superseded
-        oldest = int(stamps[chosen].min())
-        within = f"time >= {times[chosen].min()} AND time <= {times[chosen].max()}"
+        own = points.take(chosen)
+        oldest = int(own.as_of.min())
+        within = f"time >= {own.span[0]} AND time <= {own.span[1]}"
         newest = self._newest(within)
         if newest is None or newest <= oldest:
             return superseded
         tags = self._contract.tags
-        own = identities([rows.column(name) for name in tags], times)[chosen]
-        order = np.argsort(own)
+        order = np.argsort(own.identities)
         listed = "".join(f", {quoted(name)}::tag" for name in tags)
         query = (
             f'SELECT "{AS_OF}"::field{listed} FROM {quoted(self._measurement)} '  # noqa: S608 - InfluxQL cannot bind names
@@ -199,11 +210,10 @@ class InfluxSink:
                 found = np.array([row[:2] for row in series.rows], np.int64)
                 columns = [pa.array([row[at] for row in series.rows], pa.string()) for at in range(2, 2 + len(tags))]
                 wanted = identities(columns, found[:, 0].copy())
-                at = np.searchsorted(own, wanted, sorter=order)
-                at[at == len(own)] = 0
-                rows_there = order[at]
-                newer = (own[rows_there] == wanted) & (found[:, 1] > stamps[chosen[rows_there]])
-                superseded[rows_there[newer]] = True
+                at = np.searchsorted(own.identities, wanted, sorter=order)
+                at[at == len(order)] = 0
+                there = order[at]
+                superseded[there[(own.identities[there] == wanted) & (found[:, 1] > own.as_of[there])]] = True
 
         self._http.ask(query, mark)
         return superseded
@@ -216,15 +226,13 @@ class InfluxSink:
 
     def _send(self, rows: pa.RecordBatch, times: Times, stamps: Times, chosen: Rows) -> dict[int, str]:
         """Write the `chosen` rows; return {row: reason} of those that InfluxDB refuses."""
+        if not len(chosen):
+            return {}
         if len(chosen) < rows.num_rows:
             rows, times, stamps = rows.take(pa.array(chosen)), times[chosen], stamps[chosen]
-        same = len(stamps) > 0 and bool((stamps == stamps[0]).all())
-        refused: dict[int, str] = {}
-        for begin, end in _pieces(rows):
-            as_of = int(stamps[0]) if same else pa.array(stamps[begin:end])
-            lines = self._protocol.lines(rows.slice(begin, end - begin), times[begin:end], as_of)
-            refused |= {int(chosen[begin + at]): why for at, why in self._refused(lines, 0, len(lines))}
-        return refused
+        same = bool((stamps == stamps[0]).all())
+        lines = self._protocol.lines(rows, times, int(stamps[0]) if same else pa.array(stamps))
+        return {int(chosen[at]): reason for at, reason in self._refused(lines, 0, len(lines))}
 
     def _refused(self, lines: pa.StringArray, begin: int, end: int) -> Iterator[tuple[int, str]]:
         """Write lines [begin, end); yield those that are refused.
@@ -263,7 +271,13 @@ def _stamps(as_of: AsOf, rows: int) -> Times:
     return stamps
 
 
-def _pieces(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
+def _with_encoded(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """The rows with these columns dictionary-encoded, once for all that goes by distinct values."""
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    return pa.RecordBatch.from_pydict(columns | {name: columns[name].dictionary_encode() for name in names})
+
+
+def _requests(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
     """(begin, end) of the rows of each request."""
     begin = 0
     while begin < rows.num_rows:

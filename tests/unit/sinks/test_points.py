@@ -15,7 +15,7 @@ Record: TypeAlias = tuple[int, int, int]
 
 def points(*records: Record) -> Points:
     point, key, as_of = (np.array(each, np.int64) for each in zip(*records, strict=True))
-    return Points(point.astype(np.uint64), key.astype(np.uint32), as_of)
+    return Points(point.astype(np.uint64), key.astype(np.uint32), as_of, (int(point.min()), int(point.max())))
 
 
 class Landing:
@@ -83,7 +83,7 @@ def test_points_of_one_as_of_time_take_12_bytes_in_few_runs() -> None:
     draw = np.random.default_rng(1)
     for _ in range(100):
         fresh = draw.integers(0, 2**63, 1000).astype(np.uint64)
-        written.remember(Points(fresh, fresh.astype(np.uint32), np.full(1000, 5)))
+        written.remember(Points(fresh, fresh.astype(np.uint32), np.full(1000, 5), (0, 0)))
     held = [run.points for run in written._runs]
     assert sum(map(len, held)) == 100_000
     assert len(held) < 10
