@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from penstock.core import settings
-from penstock.core.contract import Contract, Kind
+from penstock.core.contract import Contract
 from penstock.core.counts import Count, Extent
-from penstock.core.errors import Fatal
+from penstock.sinks import influxdb_measurement
 from penstock.sinks.base import Written
 from penstock.sinks.columns import physical_rows
 from penstock.sinks.influxdb_http import InfluxHttp, Series, quoted
@@ -28,17 +28,6 @@ _MILLISECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME = 9_223_372_036_854_775_806  # and its negative: InfluxDB's range, in ns
 _OUT_OF_TIME = "its event time is outside of 1677-09-21 to 2262-04-11, which is what InfluxDB can keep"
-
-_FIELD_TYPES = {
-    Kind.BOOLEAN: "boolean",
-    Kind.INT: "integer",
-    Kind.LONG: "integer",
-    Kind.FLOAT: "float",
-    Kind.DOUBLE: "float",
-    Kind.STRING: "string",
-    Kind.TIMESTAMP: "integer",
-    Kind.DATE: "integer",
-}
 
 AsOf: TypeAlias = datetime | pa.Int64Array
 
@@ -83,28 +72,7 @@ class InfluxSink:
 
         InfluxDB makes measurements and fields by itself. Raises Fatal where a field has another type there.
         """
-        if refused := self._http.write(b""):
-            raise Fatal(f"{self._where!r} refuses even a write without lines: {refused}")
-        name = quoted(self._measurement)
-        fields, tags = self._http.ask(f"SHOW FIELD KEYS FROM {name}; SHOW TAG KEYS FROM {name}", _field_types_and_tags)
-        wanted = {AS_OF: "integer"} | {
-            each.name: _FIELD_TYPES[each.kind]
-            for each in self._contract.fields
-            if each.name not in {*self._contract.tags, self._contract.event_time}
-        }
-        conflicts = [
-            f"{name} is a field of type {there} there and {wanted[name]} here"
-            for name, there in fields
-            if name in wanted and there != wanted[name]
-        ]
-        conflicts += [f"{name} is a field there and a tag here" for name, _ in fields if name in self._contract.tags]
-        conflicts += [f"{name} is a tag there and a field here" for name in tags if name in wanted]
-        conflicts += [f"{name} is a tag there and none here" for name in tags if name not in self._contract.by_name]
-        if conflicts:
-            raise Fatal(
-                f"the measurement {self._measurement} in bucket {self._where.bucket} does not fit its contract: "
-                f"{'; '.join(conflicts)}. Land into another measurement, or delete the old one"
-            )
+        influxdb_measurement.check(self._http, self._where, self._measurement, self._contract)
 
     def write(self, rows: pa.RecordBatch, as_of: AsOf) -> Written:
         """See Sink.write. `as_of` is one for all rows, or of each its own, as an int64 array of µs since the epoch.
@@ -130,7 +98,7 @@ class InfluxSink:
         rejects = dict.fromkeys(np.flatnonzero(~storable).tolist(), _OUT_OF_TIME)
         rejects |= unstorable_tags(rows, self._contract.tags)
         good = np.setdiff1d(np.arange(rows.num_rows), list(rejects)) if rejects else np.arange(rows.num_rows)
-        points = self._points(rows, times, stamps)
+        points = self._points(rows, times, stamps, good)
         verdict = self._written.judge(points.take(good))
         rejects |= {int(row): self._taken(rows, times, int(row)) for row in good[verdict.taken]}
         write = good[verdict.write]
@@ -173,10 +141,11 @@ class InfluxSink:
         """Let go of the connection."""
         self._http.close()
 
-    def _points(self, rows: pa.RecordBatch, times: Times, stamps: Times) -> Points:
+    def _points(self, rows: pa.RecordBatch, times: Times, stamps: Times, good: Rows) -> Points:
+        """All rows as points; their span is that of the `good` ones."""
         tags = [rows.column(name) for name in self._contract.tags]
         key = [rows.column(name) for name in self._contract.key]
-        span = int(times.min()), int(times.max())
+        span = (int(times[good].min()), int(times[good].max())) if len(good) else (0, 0)
         return Points(identities(tags, times), key_checks(key, rows.num_rows), stamps, span)
 
     def _taken(self, rows: pa.RecordBatch, times: Times, row: int) -> str:
@@ -206,7 +175,7 @@ class InfluxSink:
         )
 
         def mark(answer: Iterator[Series]) -> None:
-            for series in answer:
+            for series in filter(lambda each: each.rows, answer):
                 found = np.array([row[:2] for row in series.rows], np.int64)
                 columns = [pa.array([row[at] for row in series.rows], pa.string()) for at in range(2, 2 + len(tags))]
                 wanted = identities(columns, found[:, 0].copy())
@@ -286,15 +255,3 @@ def _requests(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
             length //= 2
         yield begin, begin + length
         begin += length
-
-
-def _field_types_and_tags(answer: Iterable[Series]) -> tuple[list[tuple[str, str]], list[str]]:
-    """(field, type) pairs, and the tags; shards may have one field with different types."""
-    fields: list[tuple[str, str]] = []
-    tags: list[str] = []
-    for series in answer:
-        if series.columns[0] == "fieldKey":
-            fields += [(name, kind) for name, kind in series.rows]
-        else:
-            tags += [name for (name,) in series.rows]
-    return fields, tags
