@@ -18,11 +18,12 @@ from penstock.core.settings import PROJECT
 from penstock.stack import lifecycle
 from penstock.stack.context import Context
 from penstock.stack.report import report
-from tests.bench import bench_flume, bench_land, bench_produce, bench_runs
+from tests.bench import bench_flume, bench_influx, bench_land, bench_produce, bench_runs
 
 BENCHES = {
     "produce": bench_produce.run,
     "land": bench_land.run,
+    "influx": bench_influx.run,
     "flume": bench_flume.run,
     "runs": bench_runs.run,
 }

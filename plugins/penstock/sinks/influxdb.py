@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from penstock.core import settings
-from penstock.core.contract import Contract, Kind
+from penstock.core.contract import Contract
 from penstock.core.counts import Count, Extent
-from penstock.core.errors import Fatal
+from penstock.sinks import influxdb_measurement
 from penstock.sinks.base import Written
 from penstock.sinks.columns import physical_rows
 from penstock.sinks.influxdb_http import InfluxHttp, Series, quoted
@@ -28,17 +28,6 @@ _MILLISECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME = 9_223_372_036_854_775_806  # and its negative: InfluxDB's range, in ns
 _OUT_OF_TIME = "its event time is outside of 1677-09-21 to 2262-04-11, which is what InfluxDB can keep"
-
-_FIELD_TYPES = {
-    Kind.BOOLEAN: "boolean",
-    Kind.INT: "integer",
-    Kind.LONG: "integer",
-    Kind.FLOAT: "float",
-    Kind.DOUBLE: "float",
-    Kind.STRING: "string",
-    Kind.TIMESTAMP: "integer",
-    Kind.DATE: "integer",
-}
 
 AsOf: TypeAlias = datetime | pa.Int64Array
 
@@ -83,27 +72,7 @@ class InfluxSink:
 
         InfluxDB makes measurements and fields by itself. Raises Fatal where a field has another type there.
         """
-        self._http.write(b"")
-        name = quoted(self._measurement)
-        fields, tags = self._http.ask(f"SHOW FIELD KEYS FROM {name}; SHOW TAG KEYS FROM {name}", _field_types_and_tags)
-        wanted = {AS_OF: "integer"} | {
-            each.name: _FIELD_TYPES[each.kind]
-            for each in self._contract.fields
-            if each.name not in {*self._contract.tags, self._contract.event_time}
-        }
-        conflicts = [
-            f"{name} is a field of type {there} there and {wanted[name]} here"
-            for name, there in fields
-            if name in wanted and there != wanted[name]
-        ]
-        conflicts += [f"{name} is a field there and a tag here" for name, _ in fields if name in self._contract.tags]
-        conflicts += [f"{name} is a tag there and a field here" for name in tags if name in wanted]
-        conflicts += [f"{name} is a tag there and none here" for name in tags if name not in self._contract.by_name]
-        if conflicts:
-            raise Fatal(
-                f"the measurement {self._measurement} in bucket {self._where.bucket} does not fit its contract: "
-                f"{'; '.join(conflicts)}. Land into another measurement, or delete the old one"
-            )
+        influxdb_measurement.check(self._http, self._where, self._measurement, self._contract)
 
     def write(self, rows: pa.RecordBatch, as_of: AsOf) -> Written:
         """See Sink.write. `as_of` is one for all rows, or of each its own, as an int64 array of µs since the epoch.
@@ -111,19 +80,29 @@ class InfluxSink:
         A repeat of a record is a duplicate, whatever its as-of time: the newest stands. A record of another key at the
         same tags and time would take the other's place, so that the later one is rejected.
         """
-        if not rows.num_rows:
-            return Written(0)
         rows = physical_rows(rows, self._contract)
         stamps = _stamps(as_of, rows.num_rows)
+        landed = duplicates = 0
+        rejects: list[tuple[int, str]] = []
+        for begin, end in _requests(rows):
+            written = self._write(rows.slice(begin, end - begin), stamps[begin:end])
+            landed += written.landed
+            duplicates += written.duplicates
+            rejects += ((begin + row, reason) for row, reason in written.rejects)
+        return Written(landed, duplicates, tuple(rejects))
+
+    def _write(self, rows: pa.RecordBatch, stamps: Times) -> Written:
+        """Write the rows of one request."""
+        rows = _with_encoded(rows, self._contract.tags)
         times, storable = point_times(rows, self._contract)
         rejects = dict.fromkeys(np.flatnonzero(~storable).tolist(), _OUT_OF_TIME)
         rejects |= unstorable_tags(rows, self._contract.tags)
-        points = self._points(rows, times, stamps)
         good = np.setdiff1d(np.arange(rows.num_rows), list(rejects)) if rejects else np.arange(rows.num_rows)
+        points = self._points(rows, times, stamps, good)
         verdict = self._written.judge(points.take(good))
         rejects |= {int(row): self._taken(rows, times, int(row)) for row in good[verdict.taken]}
         write = good[verdict.write]
-        refused = self._send(rows, times, stamps, write[~self._superseded(rows, times, stamps, write)])
+        refused = self._send(rows, times, stamps, write[~self._superseded(points, write)])
         landed = ~np.isin(write, list(refused))
         self._written.remember(points.take(write[landed]))
         fresh_refused = int((verdict.is_fresh & ~landed).sum())
@@ -135,9 +114,8 @@ class InfluxSink:
 
     def newest(self, extent: Extent) -> datetime | None:
         """The newest as-of time of all points, of any tags, with event times within the extent; None without any."""
-        query = f'SELECT max("{AS_OF}") FROM {quoted(self._measurement)} WHERE {self._within(extent)}'  # noqa: S608 - InfluxQL cannot bind names
-        stamps = self._http.ask(query, lambda answer: [row[1] for series in answer for row in series.rows])
-        return _EPOCH + timedelta(microseconds=stamps[0]) if stamps else None
+        newest = self._newest(self._within(extent))
+        return None if newest is None else _EPOCH + timedelta(microseconds=newest)
 
     def count(self, extent: Extent, as_of: datetime) -> Count:
         """See Sink.count; the extent's partitions are values of the contract's tags, in its order."""
@@ -163,10 +141,12 @@ class InfluxSink:
         """Let go of the connection."""
         self._http.close()
 
-    def _points(self, rows: pa.RecordBatch, times: Times, stamps: Times) -> Points:
+    def _points(self, rows: pa.RecordBatch, times: Times, stamps: Times, good: Rows) -> Points:
+        """All rows as points; their span is that of the `good` ones."""
         tags = [rows.column(name) for name in self._contract.tags]
         key = [rows.column(name) for name in self._contract.key]
-        return Points(identities(tags, times), key_checks(key, rows.num_rows), stamps)
+        span = (int(times[good].min()), int(times[good].max())) if len(good) else (0, 0)
+        return Points(identities(tags, times), key_checks(key, rows.num_rows), stamps, span)
 
     def _taken(self, rows: pa.RecordBatch, times: Times, row: int) -> str:
         tags = "".join(f", {name} {rows.column(name)[row].as_py()!r}" for name in self._contract.tags)
@@ -175,46 +155,53 @@ class InfluxSink:
             f"InfluxDB keeps one for the same tags and time"
         )
 
-    def _superseded(self, rows: pa.RecordBatch, times: Times, stamps: Times, chosen: Rows) -> Mask:
-        """Which of the `chosen` rows must not be written, because their point has a newer as-of time."""
+    def _superseded(self, points: Points, chosen: Rows) -> Mask:
+        """Which of the `chosen` points must not be written, because they are there with a newer as-of time."""
         superseded = np.zeros(len(chosen), np.bool_)
         if not self._contested or not len(chosen):
             return superseded
+        own = points.take(chosen)
+        oldest = int(own.as_of.min())
+        within = f"time >= {own.span[0]} AND time <= {own.span[1]}"
+        newest = self._newest(within)
+        if newest is None or newest <= oldest:
+            return superseded
         tags = self._contract.tags
-        own = identities([rows.column(name) for name in tags], times)[chosen]
-        order = np.argsort(own)
+        order = np.argsort(own.identities)
         listed = "".join(f", {quoted(name)}::tag" for name in tags)
         query = (
             f'SELECT "{AS_OF}"::field{listed} FROM {quoted(self._measurement)} '  # noqa: S608 - InfluxQL cannot bind names
-            f"WHERE time >= {times[chosen].min()} AND time <= {times[chosen].max()} "
-            f'AND "{AS_OF}" > {stamps[chosen].min()}'
+            f'WHERE {within} AND "{AS_OF}" > {oldest}'
         )
 
         def mark(answer: Iterator[Series]) -> None:
-            for series in answer:
+            for series in filter(lambda each: each.rows, answer):
                 found = np.array([row[:2] for row in series.rows], np.int64)
                 columns = [pa.array([row[at] for row in series.rows], pa.string()) for at in range(2, 2 + len(tags))]
                 wanted = identities(columns, found[:, 0].copy())
-                at = np.searchsorted(own, wanted, sorter=order)
-                at[at == len(own)] = 0
-                rows_there = order[at]
-                newer = (own[rows_there] == wanted) & (found[:, 1] > stamps[chosen[rows_there]])
-                superseded[rows_there[newer]] = True
+                at = np.searchsorted(own.identities, wanted, sorter=order)
+                at[at == len(order)] = 0
+                there = order[at]
+                superseded[there[(own.identities[there] == wanted) & (found[:, 1] > own.as_of[there])]] = True
 
         self._http.ask(query, mark)
         return superseded
 
+    def _newest(self, within: str) -> int | None:
+        """The newest as-of time, in µs, of the points that InfluxQL's condition holds for."""
+        query = f'SELECT max("{AS_OF}") FROM {quoted(self._measurement)} WHERE {within}'  # noqa: S608 - InfluxQL cannot bind names
+        stamps = self._http.ask(query, lambda answer: [row[1] for series in answer for row in series.rows])
+        return stamps[0] if stamps else None
+
     def _send(self, rows: pa.RecordBatch, times: Times, stamps: Times, chosen: Rows) -> dict[int, str]:
         """Write the `chosen` rows; return {row: reason} of those that InfluxDB refuses."""
+        if not len(chosen):
+            return {}
         if len(chosen) < rows.num_rows:
             rows, times, stamps = rows.take(pa.array(chosen)), times[chosen], stamps[chosen]
-        same = len(stamps) > 0 and bool((stamps == stamps[0]).all())
-        refused: dict[int, str] = {}
-        for begin, end in _pieces(rows):
-            as_of = int(stamps[0]) if same else pa.array(stamps[begin:end])
-            lines = self._protocol.lines(rows.slice(begin, end - begin), times[begin:end], as_of)
-            refused |= {int(chosen[begin + at]): why for at, why in self._refused(lines, 0, len(lines))}
-        return refused
+        same = bool((stamps == stamps[0]).all())
+        lines = self._protocol.lines(rows, times, int(stamps[0]) if same else pa.array(stamps))
+        return {int(chosen[at]): reason for at, reason in self._refused(lines, 0, len(lines))}
 
     def _refused(self, lines: pa.StringArray, begin: int, end: int) -> Iterator[tuple[int, str]]:
         """Write lines [begin, end); yield those that are refused.
@@ -253,7 +240,13 @@ def _stamps(as_of: AsOf, rows: int) -> Times:
     return stamps
 
 
-def _pieces(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
+def _with_encoded(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """The rows with these columns dictionary-encoded, once for all that goes by distinct values."""
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    return pa.RecordBatch.from_pydict(columns | {name: columns[name].dictionary_encode() for name in names})
+
+
+def _requests(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
     """(begin, end) of the rows of each request."""
     begin = 0
     while begin < rows.num_rows:
@@ -262,15 +255,3 @@ def _pieces(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
             length //= 2
         yield begin, begin + length
         begin += length
-
-
-def _field_types_and_tags(answer: Iterable[Series]) -> tuple[list[tuple[str, str]], list[str]]:
-    """(field, type) pairs, and the tags; shards may have one field with different types."""
-    fields: list[tuple[str, str]] = []
-    tags: list[str] = []
-    for series in answer:
-        if series.columns[0] == "fieldKey":
-            fields += [(name, kind) for name, kind in series.rows]
-        else:
-            tags += [name for (name,) in series.rows]
-    return fields, tags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,20 +27,21 @@ _GROWTH = 4
 class Points:
     """Some rows as points: a hash of what makes the point, one of the record's key, and its as-of time in µs.
 
-    The two hashes have 96 bits together: among 100 million points, two that differ are taken for one with a chance of
-    one in 10^13.
+    Their times are all within `span`, both ends included. The two hashes have 96 bits together: among 100 million
+    points, two that differ are taken for one with a chance of one in 10^13.
     """
 
     identities: Bits
     keys: Checks
     as_of: npt.NDArray[np.int64]
+    span: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.identities)
 
     def take(self, rows: Rows) -> Points:
         """Those of `rows`."""
-        return Points(self.identities[rows], self.keys[rows], self.as_of[rows])
+        return Points(self.identities[rows], self.keys[rows], self.as_of[rows], self.span)
 
 
 def identities(tags: Sequence[pa.Array], times: npt.NDArray[np.int64]) -> Bits:
@@ -71,7 +72,7 @@ def _mixed(bits: Bits) -> Bits:
 
 def _bits(column: pa.Array) -> Bits:
     """64 bits a value that are equal where the values are."""
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
         encoded = column.dictionary_encode()
         hashes = [_text_bits(each) for each in encoded.dictionary.to_pylist()]
         codes = encoded.indices.fill_null(len(hashes)).to_numpy()
@@ -106,6 +107,10 @@ class _Run:
 
     points: Points
 
+    def overlaps(self, points: Points) -> bool:
+        """Whether any of `points` can be here at all: in records ordered by time, hardly ever."""
+        return self.points.span[0] <= points.span[1] and points.span[0] <= self.points.span[1]
+
     def find(self, wanted: Bits) -> tuple[Mask, Rows]:
         """Which of `wanted` are here, and where."""
         at = np.searchsorted(self.points.identities, wanted)
@@ -113,7 +118,8 @@ class _Run:
         return self.points.identities[at] == wanted, at
 
     def renew(self, at: Rows, as_of: npt.NDArray[np.int64]) -> None:
-        self.points = Points(self.points.identities, self.points.keys, self.points.as_of.copy())
+        """Those `at` these places were written with a newer as-of time."""
+        self.points = replace(self.points, as_of=self.points.as_of.copy())
         self.points.as_of[at] = as_of
 
 
@@ -153,7 +159,7 @@ class WrittenPoints:
         """Of each point: whether it was written, by which record, and the as-of time; else its own record, and none."""
         known = np.zeros(len(points), np.bool_)
         owner, newest = points.keys.copy(), np.full(len(points), _NEVER)
-        for run in self._runs:
+        for run in self._overlapping(points):
             here, at = run.find(points.identities)
             known |= here
             owner[here] = run.points.keys[at[here]]
@@ -163,13 +169,16 @@ class WrittenPoints:
     def remember(self, points: Points) -> None:
         """These were written, each identity at most once."""
         new = np.ones(len(points), np.bool_)
-        for run in self._runs:
+        for run in self._overlapping(points):
             here, at = run.find(points.identities)
             if here.any():
                 run.renew(at[here], points.as_of[here])
                 new &= ~here
         if new.any():
             self._add(_sorted([points.take(np.flatnonzero(new))]))
+
+    def _overlapping(self, points: Points) -> list[_Run]:
+        return [run for run in self._runs if run.overlaps(points)]
 
     def _add(self, points: Points) -> None:
         """As a new run, or together with the last ones, so that there are few."""
@@ -190,4 +199,5 @@ def _sorted(parts: Sequence[Points]) -> Points:
         if same
         else np.concatenate([each.as_of for each in parts])[order]
     )
-    return Points(every[order], keys, as_of)
+    span = min(each.span[0] for each in parts), max(each.span[1] for each in parts)
+    return Points(every[order], keys, as_of, span)
