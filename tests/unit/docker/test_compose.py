@@ -25,7 +25,6 @@ CORE = {
     "hdfs-namenode",
     "hdfs-datanode",
     "jobs",
-    "car-api",
     "spark-master",
     "spark-worker",
     "airflow-init",
@@ -123,8 +122,8 @@ def test_only_five_ports_are_published_and_only_on_loopback(services):
     }
     assert published == {
         "airflow-api-server": ["127.0.0.1"],
-        "car-api": ["127.0.0.1"],
         "influxdb": ["127.0.0.1"],
+        "jobs": ["127.0.0.1"],
         "kafka": ["127.0.0.1"],
         "spark-master": ["127.0.0.1"],
     }
@@ -160,7 +159,7 @@ def test_a_service_starts_when_what_it_needs_is_ready(services):
 
 
 def test_whatever_may_write_data_starts_after_provisioning(services):
-    writers = ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-worker", "jobs", "car-api")
+    writers = ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-worker", "jobs")
     for name in writers:
         assert "provision" in services[name]["depends_on"], name
 

@@ -13,6 +13,7 @@ import yaml
 
 from penstock.core import settings
 from penstock.core.settings import INCLUDE, PROJECT
+from penstock.services import SERVICES
 from penstock.stack import context, servers
 from penstock.stack.env import SECRETS, read_env
 from penstock.stack.layout import DEFAULT_PORTS, Layout
@@ -239,9 +240,16 @@ def test_the_jobs_container_runs_the_services_of_the_local_stack(jobs, local):
         assert section["autorestart"] == "false"
         assert not program.restart
         assert section["stopwaitsecs"] == str(program.stop_seconds)
-        agent = name.removeprefix("flume-")
-        port = DEFAULT_PORTS[context.FLUME_AGENTS[agent]]
-        assert section["command"] == f"/opt/penstock/scripts/entrypoint.sh flume {agent} {port}"
+        role = section["command"].removeprefix("/opt/penstock/scripts/entrypoint.sh ")
+        if name == "car-api":
+            assert role == f"car-api --host 0.0.0.0 --port {DEFAULT_PORTS['car_api']}"
+        else:
+            agent = name.removeprefix("flume-")
+            assert role == f"flume {agent} {DEFAULT_PORTS[context.FLUME_AGENTS[agent]]}"
+
+
+def test_airflow_watches_just_the_services():
+    assert SERVICES.keys() == {server.name for server in servers.SERVERS if server.service}
 
 
 def test_an_agent_is_started_in_a_container_as_in_the_local_stack(local, tmp_path):

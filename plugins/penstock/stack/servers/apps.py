@@ -27,4 +27,5 @@ CAR_API = Server(
     needs=("kafka", "provision"),
     command=lambda context: _command(context, "car_api", "car_api"),
     ready=ready.car_api,
+    service=True,
 )
