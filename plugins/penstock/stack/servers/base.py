@@ -46,7 +46,7 @@ class Server:
     prepare: Callable[[Context], None] = _nothing
     provision: Callable[[Context], None] = _nothing
     wanted: Callable[[Context], bool] = field(default=lambda _: True)
-    ready_seconds: int = 120
+    ready_seconds: int = 240
     stop_seconds: int = 30
     service: bool = False
 
