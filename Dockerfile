@@ -1,4 +1,5 @@
-# One image for all that is ours: Airflow's components, the Spark master and workers, the replay server, the command.
+# One image for all that is ours: Airflow's components, the Spark master and workers, Flume's agents, the car API, the
+# replay server, the command.
 # A Spark driver runs in an Airflow container and its executors in workers: one image keeps their Python and pyspark alike.
 #
 # The base is a plain Python, not apache/airflow: that image holds a hundred providers in versions of its own, and what
@@ -12,6 +13,17 @@ COPY include/spark/pom.xml /build/pom.xml
 RUN --mount=type=cache,target=/root/.m2 \
     mvn -B -q -f /build/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory=/build/jars
+
+FROM maven:3.9.11-eclipse-temurin-17 AS flume
+WORKDIR /build
+COPY include/flume/pom.xml ./
+RUN --mount=type=cache,target=/root/.m2 \
+    mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory=/build/jars
+COPY include/flume/src src
+RUN find src -name '*.java' > sources \
+    && javac -proc:none -encoding UTF-8 -d classes -cp '/build/jars/*' @sources \
+    && jar --create --file jars/penstock-flume.jar -C classes .
 
 FROM python:3.11.15-slim-bookworm AS python
 # The processes may not write into the environment, so it is compiled here.
@@ -33,11 +45,15 @@ FROM python:3.11.15-slim-bookworm
 ARG AIRFLOW_UID=50000
 # Hadoop's login, in every Spark process, refuses a user id that has no name.
 RUN useradd --uid "$AIRFLOW_UID" --gid 0 --home-dir /opt/airflow --no-create-home airflow \
-    && install -d --owner airflow --group 0 --mode 775 /opt/airflow /opt/airflow/logs /var/lib/penstock
+    && install -d --owner airflow --group 0 --mode 775 /opt/airflow /opt/airflow/logs /var/lib/penstock \
+        /var/lib/penstock/logs /var/lib/penstock/spool /var/lib/penstock/spool/population \
+    && install -d --owner airflow --group 0 --mode 700 /var/lib/penstock/secrets
 ENV AIRFLOW_HOME=/opt/airflow \
+    FLUME_JARS=/opt/flume \
     JAVA_HOME=/opt/java \
     PATH=/opt/penstock/.venv/bin:/opt/java/bin:$PATH \
     PENSTOCK_HOME=/opt/penstock \
+    PENSTOCK_SPOOL=/var/lib/penstock/spool \
     PENSTOCK_VAR=/var/lib/penstock \
     PYTHONPATH=/opt/penstock/plugins:/opt/penstock \
     SPARK_HOME=/opt/penstock/.venv/lib/python3.11/site-packages/pyspark \
@@ -45,6 +61,7 @@ ENV AIRFLOW_HOME=/opt/airflow \
 WORKDIR /opt/penstock
 COPY --from=java /opt/java/openjdk /opt/java
 COPY --from=python /opt/penstock/.venv .venv
+COPY --from=flume /build/jars /opt/flume
 COPY --from=jars /build/jars .venv/lib/python3.11/site-packages/pyspark/jars/
 COPY pyproject.toml requirements.lock ./
 COPY include include

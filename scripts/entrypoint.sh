@@ -14,7 +14,11 @@ usage: entrypoint.sh ROLE [ARGUMENT...]
                   a component of Airflow
   spark-master | spark-worker
                   a process of the Spark cluster
-  replay-api      recorded sources, for where there is no internet
+  car-api | replay-api
+                  the car API; recorded sources, for where there is no internet
+  jobs            supervisord with the Flume agents
+  flume AGENT PORT
+                  one Flume agent, its counters served on PORT
   penstock        the platform's own command
   airflow | python | bash
                   this program
@@ -65,6 +69,8 @@ wait_for_needs() {
       AIRFLOW__CELERY__BROKER_URL) wait_for "the Celery broker" "$(address_of "${!setting}" 6379)" ;;
       LEDGER_URL) wait_for "the ledger's database" "$(address_of "${!setting}" 5432)" ;;
       SCHEMA_REGISTRY_URL) wait_for "the schema registry" "$(address_of "${!setting}" 80)" ;;
+      INFLUXDB_URL) wait_for "InfluxDB" "$(address_of "${!setting}" 80)" ;;
+      WEBHDFS_URL) wait_for "HDFS" "$(address_of "${!setting}" 80)" ;;
       SPARK_MASTER_URL) wait_for "the Spark master" "$(address_of "${!setting}" 7077)" ;;
       KAFKA_BOOTSTRAP_SERVERS)
         IFS=, read -ra addresses <<<"${!setting}"
@@ -99,6 +105,26 @@ install_additional_requirements() {
   export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$target"
 }
 
+# Completes Airflow's connection to InfluxDB with the token, which InfluxDB makes when it is provisioned.
+connect_influxdb() {
+  [[ -r "${INFLUXDB_TOKEN_FILE:-}" ]] || return 0
+  local token host org
+  token="$(<"$INFLUXDB_TOKEN_FILE")" host="${INFLUXDB_URL:?}" org="${INFLUXDB_ORG:-penstock}"
+  export AIRFLOW_CONN_INFLUXDB_DEFAULT="{\"conn_type\": \"influxdb\", \"host\": \"$host\", \"extra\": {\"token\": \"$token\", \"org\": \"$org\"}}"
+}
+
+# Runs a Flume agent of include/flume, with the jars of the image: flume AGENT PORT
+flume() {
+  local conf="${PENSTOCK_HOME:?}/include/flume" jars="${FLUME_JARS:?}"
+  [[ -r "$conf/$1.conf" ]] || fail "there is no Flume agent $1: see $conf"
+  exec java -Xms192m -Xmx192m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -Djava.net.preferIPv4Stack=true \
+    "-Dlog4j2.configurationFile=$conf/log4j2.properties" \
+    -DpropertiesImplementation=org.apache.flume.node.EnvVarResolverProperties \
+    -Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer "-Dflume.monitoring.port=$2" \
+    "-Dflume.monitoring.host=${FLUME_METRICS_HOST:-127.0.0.1}" \
+    -cp "$conf:$jars/*" org.apache.flume.node.Application "--name=$1" "--conf-file=$conf/$1.conf" --no-reload-conf
+}
+
 init() {
   local setting
   for setting in AIRFLOW_ADMIN_USER AIRFLOW_ADMIN_PASSWORD; do
@@ -124,11 +150,13 @@ case "$role" in
   api-server | scheduler | dag-processor | triggerer)
     wait_for_needs AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
     install_additional_requirements "$role"
+    connect_influxdb
     exec airflow "$role" "$@"
     ;;
   celery)
     wait_for_needs AIRFLOW__DATABASE__SQL_ALCHEMY_CONN AIRFLOW__CELERY__BROKER_URL
     install_additional_requirements "$role"
+    connect_influxdb
     exec airflow celery "$@"
     ;;
   spark-master)
@@ -138,17 +166,30 @@ case "$role" in
     wait_for_needs SPARK_MASTER_URL
     exec spark-class org.apache.spark.deploy.worker.Worker "$@" "$SPARK_MASTER_URL"
     ;;
+  car-api)
+    wait_for_needs KAFKA_BOOTSTRAP_SERVERS
+    exec python -m apps.car_api "$@"
+    ;;
   replay-api)
     exec python -m apps.replay_api "$@"
     ;;
+  jobs)
+    wait_for_needs KAFKA_BOOTSTRAP_SERVERS WEBHDFS_URL
+    exec supervisord --nodaemon --configuration "${PENSTOCK_HOME:?}/include/docker/jobs.conf"
+    ;;
+  flume)
+    (($# == 2)) || fail "flume takes the name of an agent and a port"
+    flume "$@"
+    ;;
   penstock)
     if [[ "${1:-}" == provision ]]; then
-      wait_for_needs LEDGER_URL KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL CASSANDRA_HOSTS
+      wait_for_needs LEDGER_URL KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL CASSANDRA_HOSTS INFLUXDB_URL WEBHDFS_URL
     fi
     exec penstock "$@"
     ;;
   airflow | python | bash)
     # What a Kubernetes pod of Airflow starts, and what a person runs in a container.
+    connect_influxdb
     exec "$role" "$@"
     ;;
   -h | --help | help)

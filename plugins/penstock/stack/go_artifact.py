@@ -79,12 +79,13 @@ class GoArtifact(Artifact):
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("", encoding="utf-8")
         environment = {**os.environ, "CGO_ENABLED": "1"}
+        tools = into / "tools"
+        tools.mkdir()
         if self.pkg_config:
-            tool = into / "tools" / "pkg-config"
-            self._build(self.pkg_config, tool, environment, log, progress)
-            environment |= {"PKG_CONFIG": str(tool), **self._rust()}
+            self._build(self.pkg_config, tools / "pkg-config", environment, log, progress)
+            environment |= {"PKG_CONFIG": str(tools / "pkg-config"), **self._rust()}
         self._build(self.package, into / self.binary, environment, log, progress)
-        shutil.rmtree(into / "tools", ignore_errors=True)
+        shutil.rmtree(tools)
 
     def _rust(self) -> dict[str, str]:
         """The user's own Rust, whichever old one a dependency's rust-toolchain.toml names."""

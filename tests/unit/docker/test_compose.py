@@ -3,6 +3,7 @@ import re
 import tomllib
 import xml.etree.ElementTree as ET
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,10 @@ CORE = {
     "kafka",
     "registry",
     "cassandra",
+    "influxdb",
+    "hdfs-namenode",
+    "hdfs-datanode",
+    "jobs",
     "spark-master",
     "spark-worker",
     "airflow-init",
@@ -59,8 +64,8 @@ def test_a_missing_secret_is_named_with_the_remedy(compose, change_env, secret):
     assert f"required variable {secret} is missing a value: run make env" in done.stderr
 
 
-def test_compose_uses_every_secret_but_those_of_the_local_stack():
-    assert set(SECRETS) - set(USED_SECRETS) == {"SUPERVISOR_PASSWORD"}
+def test_compose_uses_every_secret():
+    assert set(USED_SECRETS) == set(SECRETS)
 
 
 def test_no_secret_has_a_default():
@@ -79,34 +84,46 @@ def test_our_image_has_the_version_of_the_project(services):
     assert built == {f"penstock/platform:{version}"}
 
 
+def _version(folder: Path, artifact: str) -> str:
+    """The version that the folder's pom.xml or go.mod gives an artifact."""
+    if (folder / "go.mod").exists():
+        return dict(re.findall(r"(?m)^\t(\S+) v(\S+)$", (folder / "go.mod").read_text()))[artifact]
+    maven = {"m": "http://maven.apache.org/POM/4.0.0"}
+    pom = ET.parse(folder / "pom.xml")
+    properties = {f"${{{each.tag.rpartition('}')[2]}}}": each.text for each in pom.iterfind("m:properties/*", maven)}
+    versions = {
+        each.findtext("m:artifactId", namespaces=maven): each.findtext("m:version", namespaces=maven)
+        for each in pom.iterfind("m:dependencies/m:dependency", maven)
+    }
+    return properties.get(versions[artifact], versions[artifact])
+
+
 @pytest.mark.parametrize(
     ("service", "folder", "artifact"),
     [
         ("kafka", "kafka", "kafka_2.13"),
         ("registry", "apicurio", "apicurio-registry-app"),
         ("cassandra", "cassandra", "cassandra-all"),
+        ("influxdb", "influxdb", "github.com/influxdata/influxdb/v2"),
+        ("hdfs-namenode", "hadoop", "hadoop-hdfs"),
+        ("hdfs-datanode", "hadoop", "hadoop-hdfs"),
         ("postgres", "postgres", "embedded-postgres-binaries-linux-${postgres.arch}"),
     ],
 )
 def test_servers_are_those_of_the_local_stack(services, service, folder, artifact):
-    maven = {"m": "http://maven.apache.org/POM/4.0.0"}
-    pom = ET.parse(INCLUDE / folder / "pom.xml")
-    properties = {f"${{{each.tag.rpartition('}')[2]}}}": each.text for each in pom.iterfind("m:properties/*", maven)}
-    versions = {
-        each.findtext("m:artifactId", namespaces=maven): each.findtext("m:version", namespaces=maven)
-        for each in pom.iterfind("m:dependencies/m:dependency", maven)
-    }
-    local = properties.get(versions[artifact], versions[artifact])
+    local = _version(INCLUDE / folder, artifact)
     tag = services[service]["image"].rpartition(":")[2].removesuffix("-bookworm")
     assert local in {tag, f"{tag}.0"}
 
 
-def test_only_three_ports_are_published_and_only_on_loopback(services):
+def test_only_five_ports_are_published_and_only_on_loopback(services):
     published = {
         name: [port["host_ip"] for port in service["ports"]] for name, service in services.items() if "ports" in service
     }
     assert published == {
         "airflow-api-server": ["127.0.0.1"],
+        "influxdb": ["127.0.0.1"],
+        "jobs": ["127.0.0.1"],
         "kafka": ["127.0.0.1"],
         "spark-master": ["127.0.0.1"],
     }
@@ -116,7 +133,7 @@ def test_kafka_alone_can_be_opened_to_other_machines(resolve, change_env):
     change_env(KAFKA_OUTER_BIND="0.0.0.0", EC2_PUBLIC_DNS="kafka.example.org", PENSTOCK_PORT_KAFKA="19092")
     services = resolve()
     bound = Counter(port["host_ip"] for service in services.values() for port in service.get("ports", ()))
-    assert bound == {"127.0.0.1": 2, "0.0.0.0": 1}
+    assert bound == {"127.0.0.1": 4, "0.0.0.0": 1}
     kafka = services["kafka"]
     assert kafka["ports"][0]["published"] == "19092"
     assert "OUTER://kafka.example.org:19092" in kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
@@ -142,7 +159,8 @@ def test_a_service_starts_when_what_it_needs_is_ready(services):
 
 
 def test_whatever_may_write_data_starts_after_provisioning(services):
-    for name in ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-worker"):
+    writers = ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-worker", "jobs")
+    for name in writers:
         assert "provision" in services[name]["depends_on"], name
 
 
@@ -173,13 +191,40 @@ def test_no_password_is_on_a_command_line_or_in_a_healthcheck(services, env_file
 def test_the_superusers_passwords_reach_only_what_provisions(services):
     holders = {
         secret: {name for name, service in services.items() if secret in service.get("environment", {})}
-        for secret in ("POSTGRES_PASSWORD", "CASSANDRA_ADMIN_PASSWORD", "AIRFLOW_ADMIN_PASSWORD")
+        for secret in (
+            "POSTGRES_PASSWORD",
+            "CASSANDRA_ADMIN_PASSWORD",
+            "INFLUXDB_ADMIN_PASSWORD",
+            "INFLUXDB_ADMIN_TOKEN",
+            "AIRFLOW_ADMIN_PASSWORD",
+        )
     }
     assert holders == {
         "POSTGRES_PASSWORD": {"postgres"},
         "CASSANDRA_ADMIN_PASSWORD": {"provision"},
+        "INFLUXDB_ADMIN_PASSWORD": {"provision"},
+        "INFLUXDB_ADMIN_TOKEN": {"provision"},
         "AIRFLOW_ADMIN_PASSWORD": {"airflow-init"},
     }
+
+
+def test_influxdbs_token_is_written_by_provisioning_and_read_by_airflow(services):
+    holders = {
+        name: mount.get("read_only", False)
+        for name, service in services.items()
+        for mount in service.get("volumes", ())
+        if mount["source"] == "secrets"
+    }
+    readers = (
+        "airflow-scheduler",
+        "airflow-dag-processor",
+        "airflow-triggerer",
+        "airflow-api-server",
+        "airflow-worker",
+    )
+    assert holders == {"provision": False} | dict.fromkeys(readers, True)
+    for name, service in services.items():
+        assert "INFLUXDB_TOKEN" not in service.get("environment", {}), name
 
 
 def test_every_mounted_file_exists_and_is_read_only(services):
@@ -198,6 +243,8 @@ def test_connections_are_what_airflow_reads(services):
     assert kafka["extra"] == {"bootstrap.servers": "kafka:9092"}
     spark = json.loads(environment["AIRFLOW_CONN_SPARK_DEFAULT"])
     assert spark == {"conn_type": "spark", "host": "spark://spark-master:7077"}
+    hdfs = json.loads(environment["AIRFLOW_CONN_HDFS_DEFAULT"])
+    assert environment["WEBHDFS_URL"] == f"http://{hdfs['host']}:{hdfs['port']}"
     assert environment["AIRFLOW_CONN_LEDGER"] == environment["LEDGER_URL"]
 
 

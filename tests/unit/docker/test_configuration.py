@@ -1,8 +1,10 @@
 """The containers are configured as the local stack is, and every setting has a place where a person finds it."""
 
+import configparser
 import itertools
 import re
 import subprocess
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import jinja2
@@ -11,6 +13,7 @@ import yaml
 
 from penstock.core import settings
 from penstock.core.settings import INCLUDE, PROJECT
+from penstock.services import SERVICES
 from penstock.stack import context, servers
 from penstock.stack.env import SECRETS, read_env
 from penstock.stack.layout import DEFAULT_PORTS, Layout
@@ -28,7 +31,8 @@ def offered() -> dict[str, str]:
 @pytest.fixture
 def local(tmp_path, env_file, monkeypatch) -> context.Context:
     """The local stack with the same .env."""
-    monkeypatch.setattr(servers.airflow, "java_home", lambda: Path("/java"))
+    for module in (servers.airflow, servers.base):
+        monkeypatch.setattr(module, "java_home", lambda: Path("/java"))
     layout = Layout(var=tmp_path / "var", cache=tmp_path / "cache", env_file=env_file)
     return context.Context(layout, read_env(env_file), dict(DEFAULT_PORTS))
 
@@ -64,6 +68,9 @@ def test_the_example_states_the_defaults_that_the_code_has(offered):
     assert settings.Names.from_env(offered) == settings.Names.from_env({})
     assert settings.OpenMeteo.from_env(offered) == settings.OpenMeteo.from_env({})
     assert settings.cassandra_keyspace(offered) == settings.cassandra_keyspace({})
+    assert settings.influx_bucket(offered) == settings.influx_bucket({})
+    assert settings.influx_org(offered) == settings.influx_org({})
+    assert settings.datausa_url(offered) == settings.datausa_url({})
 
 
 @pytest.mark.parametrize("source", ["plugins/penstock/core/settings.py", "scripts/entrypoint.sh"])
@@ -161,6 +168,114 @@ def test_cassandra_has_the_settings_of_the_local_stack(tmp_path):
     differing = {name for name in rendered.keys() | local.keys() if rendered.get(name) != local.get(name)}
     assert differing == {"rpc_address", "broadcast_rpc_address", "seed_provider"}
     assert rendered["rpc_address"] == "0.0.0.0"
+
+
+def _start_hdfs(folder: Path, daemon: str, templates: Path) -> subprocess.CompletedProcess[str]:
+    """Run scripts/hdfs.sh with a stand-in for Hadoop, where its configuration and its data are below `folder`."""
+    (folder / "hdfs").write_text(
+        "#!/bin/bash\necho hdfs $*\n"
+        'for word in "$@"; do case "$word" in *name.dir=file://*) mkdir -p "${word#*file://}";; esac; done\n'
+    )
+    (folder / "hdfs").chmod(0o755)
+    (folder / "hdfs.sh").write_text(
+        (PROJECT / "scripts" / "hdfs.sh").read_text().replace("/var/lib/hadoop", str(folder / "data"))
+    )
+    return subprocess.run(
+        ["bash", folder / "hdfs.sh", daemon, templates],
+        env={"PATH": f"{folder}:/usr/bin:/bin", "HADOOP_CONF_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _hadoop_properties(text: str) -> dict[str, str]:
+    return {each.findtext("name", ""): each.findtext("value", "") for each in ET.fromstring(text).iterfind("property")}
+
+
+def test_hdfs_has_the_settings_of_the_local_stack(tmp_path):
+    done = _start_hdfs(tmp_path, "datanode", INCLUDE / "hadoop")
+    assert (done.returncode, done.stdout) == (0, "hdfs datanode\n"), done.stderr
+    values = {"data": tmp_path / "data", "port": DEFAULT_PORTS}
+    for name in ("core-site.xml", "hdfs-site.xml"):
+        local = _hadoop_properties(jinja2.Template((INCLUDE / "hadoop" / f"{name}.j2").read_text()).render(values))
+        rendered = _hadoop_properties((tmp_path / name).read_text())
+        assert rendered.keys() == local.keys()
+        for key in local:
+            elsewhere = rendered[key].replace("hdfs-namenode", "127.0.0.1").replace("hdfs-datanode", "127.0.0.1")
+            assert elsewhere.replace("0.0.0.0", "127.0.0.1") == local[key]
+    assert _hadoop_properties((tmp_path / "core-site.xml").read_text())["fs.defaultFS"] == "hdfs://hdfs-namenode:8020"
+
+
+def test_hdfs_is_formatted_once_and_whole(tmp_path):
+    (tmp_path / "data" / "name.partial" / "left-over").mkdir(parents=True)
+    first = _start_hdfs(tmp_path, "namenode", INCLUDE / "hadoop")
+    assert [line.rpartition(" ")[2] for line in first.stdout.splitlines()] == ["-nonInteractive", "namenode"]
+    assert [each.name for each in (tmp_path / "data").iterdir()] == ["name"]
+    assert not (tmp_path / "data" / "name" / "left-over").exists()
+    assert _start_hdfs(tmp_path, "namenode", INCLUDE / "hadoop").stdout == "hdfs namenode\n"
+
+
+def test_hdfs_refuses_a_template_it_does_not_understand(tmp_path):
+    (tmp_path / "core-site.xml.j2").write_text("<value>{{ something }}</value>")
+    done = _start_hdfs(tmp_path, "namenode", tmp_path)
+    assert done.returncode == 1
+    assert "<value>{{ something }}</value>" in done.stderr
+
+
+@pytest.fixture
+def jobs() -> configparser.RawConfigParser:
+    """supervisord's configuration in the container of the agents."""
+    parser = configparser.RawConfigParser()
+    parser.read(INCLUDE / "docker" / "jobs.conf")
+    return parser
+
+
+def test_the_jobs_container_runs_the_services_of_the_local_stack(jobs, local):
+    programs = {section.partition(":")[2] for section in jobs.sections() if section.startswith("program:")}
+    services = {server.name: server.program(local) for server in servers.SERVERS if server.service}
+    assert programs == services.keys()
+    for name, program in services.items():
+        section = dict(jobs[f"program:{name}"])
+        assert section["autorestart"] == "false"
+        assert not program.restart
+        assert section["stopwaitsecs"] == str(program.stop_seconds)
+        role = section["command"].removeprefix("/opt/penstock/scripts/entrypoint.sh ")
+        if name == "car-api":
+            assert role == f"car-api --host 0.0.0.0 --port {DEFAULT_PORTS['car_api']}"
+        else:
+            agent = name.removeprefix("flume-")
+            assert role == f"flume {agent} {DEFAULT_PORTS[context.FLUME_AGENTS[agent]]}"
+
+
+def test_airflow_watches_just_the_services():
+    assert SERVICES.keys() == {server.name for server in servers.SERVERS if server.service}
+
+
+def test_an_agent_is_started_in_a_container_as_in_the_local_stack(local, tmp_path):
+    (tmp_path / "java").write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "java").chmod(0o755)
+    done = subprocess.run(
+        ["bash", PROJECT / "scripts" / "entrypoint.sh", "flume", "pop-hdfs", str(DEFAULT_PORTS["flume_pop_hdfs"])],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PENSTOCK_HOME": str(PROJECT), "FLUME_JARS": "/jars"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    agent = next(each for each in servers.SERVERS if each.name == "flume-pop-hdfs")
+    conf, class_path = str(local.layout.conf("flume")), agent.command(local)[agent.command(local).index("-cp") + 1]
+    expected = [word.replace(class_path, f"{INCLUDE}/flume:/jars/*") for word in agent.command(local)[1:]]
+    assert done.stdout.splitlines() == [word.replace(conf, f"{INCLUDE}/flume") for word in expected]
+
+
+def test_an_agent_finds_every_variable_of_its_configuration(local, services):
+    for agent in context.FLUME_AGENTS:
+        conf = (INCLUDE / "flume" / f"{agent}.conf").read_text()
+        wanted = set(re.findall(r"\$\{(\w+)\}", re.sub(r"(?m)^#.*$", "", conf)))
+        assert wanted
+        server = next(each for each in servers.SERVERS if each.name == f"flume-{agent}")
+        assert wanted - server.program(local).environment.keys() == set()
+        assert wanted - services["jobs"]["environment"].keys() - _image_environment() == set()
 
 
 def test_cassandra_refuses_a_template_it_does_not_understand(tmp_path):

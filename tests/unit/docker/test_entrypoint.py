@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -26,7 +27,7 @@ def programs(tmp_path: Path) -> Path:
     """Stand-ins that say with which arguments, and as which process, they were started."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("airflow", "penstock", "python", "spark-class", "uv"):
+    for name in ("airflow", "java", "penstock", "python", "spark-class", "supervisord", "uv"):
         _program(folder / name, 'echo "$(basename "$0") $* as $$"')
     return folder
 
@@ -135,8 +136,48 @@ def test_provisioning_waits_for_all_servers_of_which_one_broker_is_enough(start,
         SCHEMA_REGISTRY_URL=f"http://127.0.0.1:{port}/apis/ccompat/v7",
         CASSANDRA_HOSTS="127.0.0.1",
         CASSANDRA_PORT=str(port),
+        INFLUXDB_URL=f"http://127.0.0.1:{port}",
+        WEBHDFS_URL=f"http://127.0.0.1:{port}",
     )
     assert process.communicate()[0] == f"penstock provision as {process.pid}\n"
+
+
+def test_the_jobs_container_runs_supervisord_once_kafka_and_hdfs_answer(start, listener):
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    process = start(
+        "jobs", KAFKA_BOOTSTRAP_SERVERS=address, WEBHDFS_URL=f"http://{address}", PENSTOCK_HOME=str(PROJECT)
+    )
+    command = f"supervisord --nodaemon --configuration {PROJECT}/include/docker/jobs.conf"
+    assert process.communicate()[0] == f"{command} as {process.pid}\n"
+
+
+def test_the_car_api_waits_for_kafka(start, listener):
+    process = start("car-api", "--port", "8091", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{listener.getsockname()[1]}")
+    assert process.communicate()[0] == f"python -m apps.car_api --port 8091 as {process.pid}\n"
+
+
+def test_a_flume_agent_that_is_not_declared_is_named(start):
+    process = start("flume", "nobody", "41414", PENSTOCK_HOME=str(PROJECT), FLUME_JARS="/jars")
+    assert "entrypoint.sh: there is no Flume agent nobody" in process.communicate()[1]
+    assert process.returncode == 1
+
+
+def test_airflow_connects_to_influxdb_with_the_token_in_its_file(start, programs, database, tmp_path):
+    _program(programs / "airflow", 'echo "$AIRFLOW_CONN_INFLUXDB_DEFAULT"')
+    (tmp_path / "token").write_text("to-ken==")
+    settings = {"INFLUXDB_TOKEN_FILE": str(tmp_path / "token"), "INFLUXDB_URL": "http://influxdb:8086"}
+    connection = json.loads(start("scheduler", **settings, **database).communicate()[0])
+    assert connection == {
+        "conn_type": "influxdb",
+        "host": "http://influxdb:8086",
+        "extra": {"token": "to-ken==", "org": "penstock"},
+    }
+
+
+def test_airflow_starts_without_a_token_before_there_is_one(start, programs, database, tmp_path):
+    _program(programs / "airflow", 'echo "${AIRFLOW_CONN_INFLUXDB_DEFAULT-none}"')
+    settings = {"INFLUXDB_TOKEN_FILE": str(tmp_path / "token"), "INFLUXDB_URL": "http://influxdb:8086"}
+    assert start("api-server", **settings, **database).communicate() == ("none\n", "")
 
 
 def test_a_missing_address_is_named(start):

@@ -84,3 +84,9 @@ def test_a_missing_maven_is_named_with_its_package(tmp_path, pom, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Fatal, match="install the package `maven`"):
         MavenArtifact("server", pom).ensure(tmp_path / "cache", print)
+
+
+def test_resources_are_taken_out_of_a_jar_that_is_dropped(tmp_path, maven, pom):
+    folder = MavenArtifact("server", pom, resources=("server*.jar", "lib/")).ensure(tmp_path / "cache", print)
+    assert (folder / "lib" / "inside.txt").read_text() == "content"
+    assert not list(folder.glob("*.jar"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from penstock.core.settings import PROJECT, influx_org
+from penstock.core.settings import PROJECT
 from penstock.stack import ready
 from penstock.stack.artifacts import java_home
 from penstock.stack.context import HOST, Context
@@ -15,7 +15,10 @@ from penstock.stack.servers.base import Environment, Server
 
 
 def airflow_environment(context: Context) -> Environment:
-    """What makes these processes one Airflow: its database, its shared secrets, its connections."""
+    """What makes these processes one Airflow: its database, its shared secrets, its connections.
+
+    The connection influxdb_default is scripts/entrypoint.sh's: it holds a token that InfluxDB makes later than this.
+    """
     ports = context.ports
     spark = {"conn_type": "spark", "host": context.settings.get("SPARK_MASTER") or "local[*]"}
     kafka = {"conn_type": "kafka", "extra": {"bootstrap.servers": f"{HOST}:{ports['kafka']}"}}
@@ -26,12 +29,6 @@ def airflow_environment(context: Context) -> Environment:
         "login": "penstock",
         "password": context.secret("CASSANDRA_PASSWORD"),
         "schema": context.settings.get("CASSANDRA_KEYSPACE") or "analytics",
-    }
-    influxdb = {
-        "conn_type": "influxdb",
-        "host": f"http://{HOST}:{ports['influxdb']}",
-        # scripts/entrypoint.sh adds the token, which InfluxDB makes later than this is written.
-        "extra": {"org": influx_org(context.settings)},
     }
     hdfs = {"conn_type": "webhdfs", "host": HOST, "port": ports["hdfs_http"], "login": context.hdfs_user}
     return {
@@ -68,7 +65,6 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW_CONN_KAFKA_DEFAULT": json.dumps(kafka),
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(spark),
         "AIRFLOW_CONN_CASSANDRA_DEFAULT": json.dumps(cassandra),
-        "AIRFLOW_CONN_INFLUXDB_DEFAULT": json.dumps(influxdb),
         "AIRFLOW_CONN_HDFS_DEFAULT": json.dumps(hdfs),
         "AIRFLOW_CONN_LEDGER": context.ledger_url,
         "PENSTOCK_SPARK_PROPERTIES": str(context.layout.conf("spark") / "spark-defaults.conf"),

@@ -29,6 +29,6 @@ CASSANDRA = Server(
     ports=("cassandra", "cassandra_storage", "cassandra_jmx"),
     command=_cassandra_command,
     ready=ready.cassandra,
-    ready_seconds=180,
+    ready_seconds=300,
     stop_seconds=60,
 )

@@ -7,7 +7,7 @@ from functools import partial
 from penstock.core.settings import INCLUDE, Names
 from penstock.stack import ready
 from penstock.stack.artifacts import MavenArtifact
-from penstock.stack.context import FLUME_AGENTS, Context
+from penstock.stack.context import FLUME_AGENTS, HOST, Context
 from penstock.stack.java_artifact import JavaArtifact
 from penstock.stack.servers.base import Environment, Server, heap, java
 
@@ -28,6 +28,7 @@ def _command(context: Context, agent: str, port: str) -> list[str]:
         # Flume's own listens on every interface.
         "-Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer",
         f"-Dflume.monitoring.port={context.ports[port]}",
+        f"-Dflume.monitoring.host={HOST}",
         "-cp",
         f"{conf}:{CLASSES.path(cache)}/*:{JARS.path(cache)}/*",
         "org.apache.flume.node.Application",

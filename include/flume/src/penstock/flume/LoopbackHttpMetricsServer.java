@@ -16,7 +16,8 @@ import org.apache.flume.instrumentation.util.JMXPollUtil;
  * The counters of all components as JSON at {@code /metrics}, like Flume's own server, for this machine alone.
  *
  * <p>Flume's listens on every interface, and cannot be told not to. Chosen by {@code
- * -Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer -Dflume.monitoring.port=PORT}.
+ * -Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer -Dflume.monitoring.port=PORT}. In a container, {@code
+ * -Dflume.monitoring.host=0.0.0.0} opens it to the inner network.
  */
 public final class LoopbackHttpMetricsServer implements MonitorService {
   private static final int OK = 200;
@@ -24,20 +25,22 @@ public final class LoopbackHttpMetricsServer implements MonitorService {
   private static final int METHOD_NOT_ALLOWED = 405;
 
   private final ObjectMapper json = new ObjectMapper();
+  private String host;
   private int port;
   private HttpServer server;
 
   @Override
   public void configure(Context context) {
+    host = context.getString("host", InetAddress.getLoopbackAddress().getHostAddress());
     port = context.getInteger("port");
   }
 
   @Override
   public void start() {
     try {
-      server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
+      server = HttpServer.create(new InetSocketAddress(host, port), 0);
     } catch (IOException error) {
-      throw new FlumeException("The metrics cannot be served on port " + port + " of the loopback interface", error);
+      throw new FlumeException("The metrics cannot be served on " + host + ":" + port, error);
     }
     server.createContext("/", this::answer);
     server.start();
