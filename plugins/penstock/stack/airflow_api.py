@@ -132,6 +132,13 @@ class Airflow:
         content = self._call("GET", path, params={"map_index": map_index})["content"]
         return "\n".join(each if isinstance(each, str) else str(each.get("event", each)) for each in content)
 
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        """The value of a task's XCom, or None where it has not written it."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries"
+        if key not in {each["key"] for each in self._call("GET", path)["xcom_entries"]}:
+            return None
+        return self._call("GET", f"{path}/{key}")["value"]
+
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear a whole run, so that it runs again."""
         self._call("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
