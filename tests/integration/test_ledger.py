@@ -14,6 +14,7 @@ from penstock.core.counts import Count, Landed, OffsetRange, Produced
 from penstock.core.errors import Fatal, Retry
 from penstock.ledger import store
 from penstock.ledger.freshness import freshness
+from penstock.ledger.locks import held_lock, lock_key
 from penstock.ledger.reconcile import Verdict, verdict
 from penstock.ledger.store import Hop, Ledger, LedgerRow, Run
 
@@ -390,3 +391,77 @@ def test_freshness_is_that_of_the_newest_interval_that_landed_anything(ledger: L
     assert hourly.age is not None
     assert hourly.fresh
     assert (daily.pipeline, daily.newest, daily.fresh) == ("weather_daily", None, False)
+
+
+def held(*ends: int, start: int = 0) -> list[OffsetRange]:
+    return [OffsetRange(partition, start, end) for partition, end in enumerate(ends)]
+
+
+class TestClaims:
+    def test_a_claim_begins_where_the_last_one_ended(self, ledger: Ledger) -> None:
+        assert ledger.claim(batch(0), "cars", "id", held(10, 0)) == [OffsetRange(0, 0, 10)]
+        assert ledger.claim(batch(1), "cars", "id", held(15, 3)) == [OffsetRange(0, 10, 15), OffsetRange(1, 0, 3)]
+        assert ledger.claim(batch(2), "cars", "id", held(15, 3)) == []
+
+    def test_a_batch_keeps_its_claims_and_adds_what_has_come_since(self, ledger: Ledger) -> None:
+        ledger.claim(batch(0), "cars", "id", held(10))
+        ledger.claim(batch(1), "cars", "id", held(12))
+        assert ledger.claim(batch(0), "cars", "id", held(20)) == [OffsetRange(0, 0, 10), OffsetRange(0, 12, 20)]
+
+    def test_a_topic_made_anew_is_claimed_from_its_beginning(self, ledger: Ledger) -> None:
+        ledger.claim(batch(0), "cars", "old", held(10))
+        assert ledger.claim(batch(0), "cars", "new", held(4)) == [OffsetRange(0, 0, 4)]
+
+    def test_offsets_that_have_expired_are_left_out(self, ledger: Ledger) -> None:
+        ledger.claim(batch(0), "cars", "id", held(10))
+        assert ledger.claim(batch(0), "cars", "id", held(10, start=6)) == [OffsetRange(0, 6, 10)]
+        assert ledger.claim(batch(0), "cars", "id", held(30, start=20)) == [OffsetRange(0, 20, 30)]
+
+    def test_each_offset_is_claimed_once_however_many_claim_at_once(self, ledger: Ledger) -> None:
+        def claim(number: int) -> list[OffsetRange]:
+            return ledger.claim(batch(number), "cars", "id", held(10 * number, 3 * number))
+
+        with ThreadPoolExecutor(8) as pool:
+            claims = [each for found in pool.map(claim, range(1, 17)) for each in found]
+        for partition, end in ((0, 160), (1, 48)):
+            offsets = [n for each in claims if each.partition == partition for n in range(each.start, each.end)]
+            assert sorted(offsets) == list(range(end))
+
+    def test_what_a_batch_took_up_is_part_of_what_it_produced(self, ledger: Ledger) -> None:
+        took_up = produced().with_claim([OffsetRange(1, 3, 9)], 5)
+        ledger.produced(BATCH, took_up, FIRST)
+        assert ledger.last_produced(BATCH.id) == took_up
+        assert (row_of(ledger).fetched, row_of(ledger).acked) == (29, 29)
+
+
+def test_a_verdict_tells_how_many_are_in_the_raw_copy(ledger: Ledger) -> None:
+    run_through(ledger)
+    found = verdict(produced(), landed(), {"cars": Count(own=24)}, topic_keys=24, raw_copied=24)
+    ledger.reconciled(BATCH, found, FIRST, as_of=AS_OF)
+    assert (row_of(ledger).raw_copied, row_of(ledger).verdict) == (24, "whole")
+
+
+def test_a_lock_is_held_by_one_and_let_go_by_its_end(ledger_url: str) -> None:
+    with held_lock(ledger_url, "landing in cars", 0):
+        with (
+            pytest.raises(Retry, match="another process has been landing in cars"),
+            held_lock(ledger_url, "landing in cars", 0),
+        ):
+            pass
+        with held_lock(ledger_url, "landing in pop", 0):
+            pass
+    with held_lock(ledger_url, "landing in cars", 0):
+        pass
+
+
+def test_a_lock_that_was_lost_on_the_way_is_told_at_the_end(ledger_url: str) -> None:
+    end_the_holder = (
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND (classid::bigint << 32) | objid::bigint = %s::bigint"
+    )
+    with (
+        psycopg.connect(ledger_url, autocommit=True) as other,
+        pytest.raises(Retry),
+        held_lock(ledger_url, "landing in cars", 0),
+    ):
+        other.execute(end_the_holder, (lock_key("landing in cars"),))
