@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, Reject, Retry
-from penstock.core.record import Record
+from penstock.core.record import Record, Unusable
 from penstock.sources.dates import EPOCH
 from penstock.sources.http import JsonClient
 
@@ -46,17 +46,19 @@ class DataUsa:
             raise Fatal(f"unknown options: {', '.join(sorted(options))}; the population has none")
         return {}
 
-    def fetch(self, interval: Interval, options: Mapping[str, Any]) -> Iterator[Record]:  # noqa: ARG002 - see above
-        """Yield one record for each row of the answer, whatever the interval.
+    def fetch(self, interval: Interval, options: Mapping[str, Any]) -> Iterator[Record | Unusable]:  # noqa: ARG002 - no year is of an interval
+        """Yield one record for each row of the answer, whatever the interval; `normalise` says which are unusable.
 
-        What a row has wrong is left in its record as it came, and the contract sends that record to the dead letters.
         Raises Retry where the service fails or has no rows, Fatal where it refuses or its answer has another shape.
         """
         self.resolve(options)
         with JsonClient() as client:
             answer = client.get(self.url)
         for row in self._rows(answer):
-            yield _translated(row) if isinstance(row, Mapping) else {"row": row}
+            try:
+                yield normalise(row)
+            except Reject as reject:
+                yield Unusable(row, str(reject))
 
     def _rows(self, answer: Any) -> list[Any]:
         rows = answer.get("data") if isinstance(answer, Mapping) else None
@@ -85,31 +87,18 @@ def normalise(row: Any) -> Record:
     """
     if not isinstance(row, Mapping):
         raise Reject(f"the row is no object but {_shown(row)}")
-    record = _translated(row)
+    record: Record = {name: _first(row, names) for name, names in _NAMES.items()}
     if record["ID_Year"] is None:
         raise Reject("the year is missing")
-    for name in ("ID_Year", "Year"):
-        if not _is_whole(record[name]):
-            raise Reject(f"{name} is {_shown(record[name])}, not a year")
-    if _first_of_january(record["ID_Year"]) is None:
-        raise Reject(f"ID_Year is {record['ID_Year']}, not a year of the calendar")
+    year = _year("ID_Year", record["ID_Year"])
+    record["ID_Year"], record["Year"] = year, _year("Year", record["Year"])
+    record["time"] = (datetime(year, 1, 1, tzinfo=UTC) - EPOCH) // _MS
+    record["Population"] = _people(record["Population"])
+    if record["Slug_Nation"] is None and isinstance(record["Nation"], str):
+        record["Slug_Nation"] = _slug(record["Nation"])
     for name, value in record.items():
         if value is None:
             raise Reject(f"{name} is missing")
-    if not _is_whole(record["Population"]):
-        raise Reject(f"Population is {_shown(record['Population'])}, not a whole number")
-    return record
-
-
-def _translated(row: Mapping[str, Any]) -> Record:
-    """The row under the contract's names; what cannot be read stays as it is, and what is not there is None."""
-    record: Record = {name: _first(row, names) for name, names in _NAMES.items()}
-    if record["Slug_Nation"] is None and isinstance(record["Nation"], str):
-        record["Slug_Nation"] = _slug(record["Nation"])
-    record["ID_Year"], record["Year"] = _whole_or_text(record["ID_Year"]), _whole_or_text(record["Year"])
-    record["Population"] = _whole(record["Population"])
-    time = _first_of_january(record["ID_Year"])
-    record["time"] = record["ID_Year"] if time is None else time
     return record
 
 
@@ -117,25 +106,28 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
-def _whole(value: Any) -> Any:
-    """A float without a fraction as an int: the newer API writes populations as 331893745.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _year(name: str, value: Any) -> int:
+    """The former API writes years as "2021"."""
+    year = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,4}", value, re.ASCII) else _whole(value)
+    if year is None or not MINYEAR <= year <= MAXYEAR:
+        raise Reject(f"{name} is {_shown(value)}, not a year")
+    return year
 
 
-def _whole_or_text(value: Any) -> Any:
-    """The same, and the digits of a text: the older API writes years as "2021"."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value, re.ASCII) else _whole(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _first_of_january(year: Any) -> int | None:
-    """In ms since the epoch, UTC, or None where `year` is none of the calendar."""
-    if not _is_whole(year) or not MINYEAR <= year <= MAXYEAR:
+def _people(value: Any) -> int | None:
+    """The present API writes populations as 331893745.0."""
+    if value is None:
         return None
-    return (datetime(year, 1, 1, tzinfo=UTC) - EPOCH) // _MS
+    if (people := _whole(value)) is None:
+        raise Reject(f"Population is {_shown(value)}, not a whole number")
+    return people
+
+
+def _whole(value: Any) -> int | None:
+    """An int, or a float without a fraction; None for anything else."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _slug(name: str) -> str:
