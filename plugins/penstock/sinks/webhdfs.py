@@ -116,8 +116,9 @@ class WebHdfs:
     def append(self, path: str, content: bytes = b"") -> None:
         """Append to a file.
 
-        On a file that another client has open, the NameNode begins to recover its lease where that client has been
+        On a file that another client has open, the NameNode begins to recover the lease where that client has been
         silent for a minute (RecoveryUnderWay), and refuses otherwise (LeaseHeld). Raises Missing.
+        (HdfsConstants.LEASE_SOFTLIMIT_PERIOD is that minute.)
         """
         self._request("POST", "APPEND", path, data=content)
 
