@@ -14,7 +14,7 @@ import pytest
 import requests
 from psycopg import sql
 
-from penstock.core.settings import PROJECT, Cassandra, Influx, Kafka
+from penstock.core.settings import PROJECT, Cassandra, Hdfs, Influx, Kafka
 from penstock.ledger.store import Ledger
 from penstock.stack import demo, lifecycle
 from penstock.stack.airflow_api import Airflow
@@ -120,6 +120,12 @@ def cassandra_settings(stack: Stack) -> Cassandra:
 def influx_settings(stack: Stack) -> Influx:
     """Where InfluxDB is, and the token that reads and writes the bucket."""
     return Influx.from_env(stack.environment())
+
+
+@pytest.fixture(scope="session")
+def hdfs_settings(stack: Stack) -> Hdfs:
+    """Where HDFS is, and the name the platform acts under there."""
+    return Hdfs.from_env(stack.environment())
 
 
 @pytest.fixture

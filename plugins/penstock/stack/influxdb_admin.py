@@ -48,15 +48,13 @@ class InfluxAdmin:
         return self._token(org_id, self._bucket(org_id, bucket), f"penstock: reads and writes {bucket}")
 
     def _org(self, name: str) -> str:
-        found = self._call("GET", "/api/v2/orgs?limit=100")["orgs"]
-        known = next((each for each in found if each["name"] == name), None)
+        known = self._find(f"/api/v2/orgs?org={quote(name, safe='')}", "orgs")
         return str((known or self._call("POST", "/api/v2/orgs", {"name": name}))["id"])
 
     def _bucket(self, org_id: str, name: str) -> str:
-        found = self._call("GET", f"/api/v2/buckets?orgID={org_id}&name={quote(name, safe='')}")
-        if known := found["buckets"]:
-            return str(known[0]["id"])
-        return str(self._call("POST", "/api/v2/buckets", {"orgID": org_id, "name": name, "retentionRules": []})["id"])
+        known = self._find(f"/api/v2/buckets?orgID={org_id}&name={quote(name, safe='')}", "buckets")
+        made = {"orgID": org_id, "name": name, "retentionRules": []}
+        return str((known or self._call("POST", "/api/v2/buckets", made))["id"])
 
     def _token(self, org_id: str, bucket_id: str, description: str) -> str:
         """InfluxDB makes a token's value itself and tells it to its owner again, so it is known by its description."""
@@ -70,7 +68,12 @@ class InfluxAdmin:
         made = {"orgID": org_id, "description": description, "permissions": permissions}
         return str(self._call("POST", "/api/v2/authorizations", made)["token"])
 
-    def _call(self, method: str, path: str, body: object = None) -> Any:
+    def _find(self, path: str, kind: str) -> Any:
+        """The one thing of that name, or None: InfluxDB answers HTTP 404 for a name that it does not know."""
+        found = self._call("GET", path, missing_ok=True)
+        return next(iter(found[kind]), None) if found else None
+
+    def _call(self, method: str, path: str, body: object = None, *, missing_ok: bool = False) -> Any:
         try:
             answer = self._session.request(method, f"{self._url}{path}", json=body, timeout=_TIMEOUT)
         except requests.RequestException as error:
@@ -80,6 +83,8 @@ class InfluxAdmin:
                 "InfluxDB refuses the admin's token: its data was made with another INFLUXDB_ADMIN_TOKEN; put that one"
                 " back into .env, or wipe the data with `penstock clean`"
             )
+        if missing_ok and answer.status_code == HTTPStatus.NOT_FOUND:
+            return None
         if not answer.ok:
             raise Fatal(f"InfluxDB refuses {method} {path} (HTTP {answer.status_code}): {answer.text[:200].strip()}")
         return answer.json()

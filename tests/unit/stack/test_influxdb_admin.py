@@ -71,7 +71,7 @@ def test_another_token_is_not_taken_for_it(api, changed):
 
 
 def test_a_bucket_that_is_missing_is_made(api):
-    api.replace("GET", f"{URL}/api/v2/buckets", json={"buckets": []})
+    api.replace("GET", f"{URL}/api/v2/buckets", json={"code": "not found"}, status=404)
     api.post(f"{URL}/api/v2/buckets", json={"id": "new"}, status=201)
     _provision()
     assert _body(api, "POST", "/api/v2/buckets") == {"orgID": "o", "name": "ETL_Project", "retentionRules": []}
