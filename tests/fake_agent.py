@@ -22,6 +22,7 @@ class Metrics(BaseHTTPRequestHandler):
         body = json.dumps(
             {
                 "CHANNEL.c": {"Type": "CHANNEL", "ChannelCapacity": "100", "ChannelSize": "0"},
+                "SOURCE.s": {"Type": "SOURCE", "EventAcceptedCount": str(drained)},
                 "SINK.k": {"Type": "SINK", "EventDrainSuccessCount": str(drained)},
             }
         ).encode()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penstock.core.settings import car_api_url, flume_metrics_url, names, spool_folder
 from penstock.services.backlog import Backlog, Files, Records
-from penstock.services.flume_health import FlumeProbe
+from penstock.services.flume_health import Deliverer, FlumeProbe
 from penstock.services.http_health import HttpProbe
 from penstock.services.service import Service
 
@@ -17,8 +17,8 @@ def _population_folder() -> Path:
     return spool_folder() / "population"
 
 
-def _flume(name: str, title: str, backlog: Backlog, runbook: str) -> Service:
-    return Service(name, title, FlumeProbe(partial(flume_metrics_url, name), backlog), runbook)
+def _flume(name: str, title: str, backlog: Backlog, runbook: str, deliverer: Deliverer = Deliverer.SINK) -> Service:
+    return Service(name, title, FlumeProbe(partial(flume_metrics_url, name), backlog, deliverer), runbook)
 
 
 _RAW_COPY = (
@@ -33,6 +33,7 @@ _ALL = (
         Files(_population_folder),
         "Nothing is lost while it is down: the files stay in the folder. A file that it can't read stops it at that "
         "file: its log names the file; move it away. It needs Kafka.",
+        Deliverer.SOURCE,
     ),
     _flume(
         "flume-pop-hdfs",

@@ -33,7 +33,7 @@ class Backlog(Protocol):
 class Files:
     """The complete files in a folder. A folder that does not exist yet has none.
 
-    Left out are hidden files, those that are still being written, and those that Flume has marked as done.
+    Left out is what the agents' `ignorePattern` leaves out: hidden files, and those that are still being written.
     """
 
     folder: Callable[[], Path]
@@ -52,7 +52,7 @@ class Files:
 
 
 def _is_complete(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith((".tmp", ".partial", ".COMPLETED"))
+    return not name.startswith(".") and not name.endswith((".tmp", ".part"))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from urllib.request import urlopen
 
@@ -18,6 +19,19 @@ from penstock.services.service import Verdict
 
 _TIMEOUT_SECONDS = 4.0
 _NEARLY_FULL = 90.0
+
+
+class Deliverer(StrEnum):
+    """What of an agent hands the events over to where they belong.
+
+    A source does where its channel is the Kafka topic itself, and an agent has no sink.
+    """
+
+    SINK = "SINK"
+    SOURCE = "SOURCE"
+
+
+_DELIVERED = {Deliverer.SINK: "EventDrainSuccessCount", Deliverer.SOURCE: "EventAcceptedCount"}
 
 
 @dataclass(frozen=True)
@@ -33,8 +47,8 @@ class Channel:
 class Sample:
     """One look at an agent at the moment `at`, in seconds of the monotonic clock.
 
-    `drained` is how many events its sinks have delivered in this life of the process, None where it did not answer;
-    `waiting` what waits for it outside, None where that is not known, and `unknown` then says why.
+    `drained` is how many events it has delivered in this life of the process, None where it did not answer. `waiting`
+    is what waits for it outside, None where that is not known, and `unknown` then says why.
     """
 
     at: float
@@ -71,6 +85,7 @@ class FlumeProbe:
 
     metrics: Callable[[], str]
     backlog: Backlog
+    deliverer: Deliverer = Deliverer.SINK
 
     def sample(self, at: float) -> Sample:
         """One look. Raises Fatal where an address is not set."""
@@ -81,7 +96,7 @@ class FlumeProbe:
             waiting, unknown = self.backlog.waiting(), ""
         except Retry as error:
             waiting, unknown = None, str(error)
-        return read(counters, at, waiting=waiting, unit=self.backlog.unit, unknown=unknown)
+        return read(counters, at, self.deliverer, waiting=waiting, unit=self.backlog.unit, unknown=unknown)
 
     def judge(self, samples: Sequence[Sample], stall_limit: float) -> Verdict:
         """See `judge`."""
@@ -98,9 +113,11 @@ def _counters(url: str) -> Mapping[str, Mapping[str, str]] | None:
     return counters if isinstance(counters, dict) else None
 
 
-def read(counters: Mapping[str, Mapping[str, Any]], at: float, **outside: Any) -> Sample:
-    """The sample in an agent's answer. Components that it has lost are not in it, and so drain nothing."""
-    drained = sum(int(sink.get("EventDrainSuccessCount", 0)) for _, sink in _kind(counters, "SINK"))
+def read(
+    counters: Mapping[str, Mapping[str, Any]], at: float, deliverer: Deliverer = Deliverer.SINK, **outside: Any
+) -> Sample:
+    """The sample in an agent's answer. Components that it has lost are not in it, and so deliver nothing."""
+    drained = sum(int(values.get(_DELIVERED[deliverer], 0)) for _, values in _kind(counters, deliverer))
     channels = tuple(_channel(name, channel) for name, channel in _kind(counters, "CHANNEL"))
     return Sample(at, drained, channels, **outside)
 

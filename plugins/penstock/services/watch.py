@@ -24,9 +24,9 @@ LOOK_SECONDS = 5.0
 """How often a watch looks whether the process runs."""
 
 SAMPLE_SECONDS = 10.0
-"""How often it looks at what the process does."""
+"""How often it looks at what a healthy process does."""
 
-KILL_SECONDS = 20.0
+KILL_SECONDS = 15.0
 """How long a stalled process may take to stop."""
 
 _KILL_UNTIL_SECONDS = 120.0
@@ -146,7 +146,9 @@ class Watch:
 
     def _judged(self) -> Verdict:
         now = self._clock()
-        if not self._samples or now - self._samples[-1].at >= SAMPLE_SECONDS:
+        # What may be in trouble is looked at more closely.
+        healthy = self._samples and self._verdict.state is State.HEALTHY
+        if not healthy or now - self._samples[-1].at >= SAMPLE_SECONDS:
             self._samples.append(self._service.probe.sample(now))
             self._verdict = self._service.probe.judge(list(self._samples), self._service.stall_limit)
         return self._verdict

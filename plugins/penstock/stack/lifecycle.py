@@ -155,7 +155,8 @@ def _start(context: Context, node: Server | Task, report: Report, stop: threadin
         step.done("done")
         return
     if _is_held(context, node):
-        step.done("stopped by a person: `penstock service start` starts it")
+        node.prepare(context)
+        step.done(f"stopped by a person: `penstock service start {node.name}` starts it")
         return
     if context.supervisor.states()[node.name]["statename"] != "RUNNING":
         step.say("preparing")

@@ -9,7 +9,7 @@ from penstock.services.backlog import Files
 
 
 def test_only_complete_files_wait(tmp_path: Path) -> None:
-    for name in ("one.json", "two", ".hidden", "three.json.tmp", "four.json.partial", "five.json.COMPLETED"):
+    for name in ("one.json", "two", ".hidden", "three.json.tmp", "four.json.part"):
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
     assert Files(lambda: tmp_path).waiting() == 2

@@ -11,7 +11,7 @@ import pytest
 
 from penstock.core.errors import Retry
 from penstock.core.service import State
-from penstock.services.flume_health import Channel, FlumeProbe, Sample, judge, read
+from penstock.services.flume_health import Channel, Deliverer, FlumeProbe, Sample, judge, read
 
 LIMIT = 60.0
 
@@ -141,6 +141,10 @@ def test_the_counters_of_all_sinks_add_up_and_a_kafka_channel_has_no_fill() -> N
     sample = read(ANSWER, 5.0, waiting=3, unit="files")
     assert sample == Sample(5.0, 100, (Channel("disk", 20, 2.0), Channel("kafka", 0, None)), waiting=3, unit="files")
     assert sample.work == "3 files wait and 20 events are in its channels"
+
+
+def test_an_agent_whose_channel_is_the_topic_delivers_by_its_source() -> None:
+    assert read(ANSWER, 5.0, Deliverer.SOURCE).drained == 120
 
 
 def test_an_agent_without_its_sink_drains_nothing() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.settings import PROJECT
+from penstock.services import SERVICES
 from penstock.stack import ready
 from penstock.stack.artifacts import java_home
 from penstock.stack.context import HOST, Context
@@ -110,5 +111,12 @@ AIRFLOW: tuple[Server, ...] = (
         ports=("airflow_worker_log", "airflow_scheduler_health"),
     ),
     _airflow("airflow-dag-processor", ready.dag_processor, "Airflow DAG processor"),
-    _airflow("airflow-triggerer", ready.triggerer, "Airflow triggerer", ports=("airflow_trigger_log",)),
+    _airflow(
+        "airflow-triggerer",
+        ready.triggerer,
+        "Airflow triggerer",
+        # The watches are here: they take up services that were prepared and started, and end before these are stopped.
+        needs=("airflow-init", *SERVICES),
+        ports=("airflow_trigger_log",),
+    ),
 )
