@@ -18,12 +18,21 @@ from penstock.core.settings import PROJECT
 from penstock.stack import lifecycle
 from penstock.stack.context import Context
 from penstock.stack.report import report
-from tests.bench import bench_flume, bench_influx, bench_land, bench_produce, bench_runs, bench_supervision
+from tests.bench import (
+    bench_flume,
+    bench_influx,
+    bench_land,
+    bench_land_influx,
+    bench_produce,
+    bench_runs,
+    bench_supervision,
+)
 
 BENCHES = {
     "produce": bench_produce.run,
     "land": bench_land.run,
     "influx": bench_influx.run,
+    "land-influx": bench_land_influx.run,
     "flume": bench_flume.run,
     "runs": bench_runs.run,
     "supervision": bench_supervision.run,

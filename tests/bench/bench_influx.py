@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from influxdb_client import Point, WritePrecision
@@ -27,11 +27,10 @@ from penstock.sinks.columns import arrow_schema
 from penstock.sinks.influxdb import InfluxSink
 from penstock.sinks.influxdb_http import InfluxHttp
 from penstock.sinks.line_protocol import AS_OF, LineProtocol, point_times
+from tests.bench.lines import Line, at_least
 
 if TYPE_CHECKING:
     from penstock.stack.context import Context
-
-Line = dict[str, Any]
 
 _RECORDS = 300_000
 _CLIENT_RECORDS = 20_000
@@ -63,26 +62,13 @@ def measure(environment: Mapping[str, str], records: int) -> list[Line]:
     for turn in range(_ROUNDS):
         ours[turn] = _rate(records, lambda: [_lines(each) for each in windows])
         client[turn] = _rate(_CLIENT_RECORDS, lambda: [_client_line(each) for each in few])
-        posts[turn] = _rate(_POSTS, lambda: _post_each(where, windows[0].slice(0, _POSTS)))
+        posts[turn] = post_each(where, _POSTS)
         landing[turn] = _rate(records, lambda: _write(where, windows))
     written = f"write {records:,} records of {_RECORD_BYTES} bytes, {_TASKS} sinks at once"
     return [
-        _line("format records as line protocol", max(ours), "influxdb-client's Point", max(client), 3),
-        _line(written, max(landing), "a POST per row, kept alive", max(posts), 100),
+        at_least("format records as line protocol", max(ours), "rows/s", "influxdb-client's Point", max(client), 3),
+        at_least(written, max(landing), "rows/s", "a POST per row, kept alive", max(posts), 100),
     ]
-
-
-def _line(name: str, value: float, baseline: str, against: float, goal: float) -> Line:
-    return {
-        "name": name,
-        "value": value,
-        "unit": "rows/s",
-        "baseline": baseline,
-        "baseline_value": against,
-        "ratio": value / against,
-        "goal": f"at least {goal:g} times",
-        "met": value >= goal * against,
-    }
 
 
 def _rate(rows: int, work: Callable[[], object]) -> float:
@@ -148,11 +134,15 @@ def _write(where: Influx, windows: Sequence[pa.RecordBatch]) -> None:
     assert landed == sum(each.num_rows for each in windows), landed
 
 
-def _post_each(where: Influx, rows: pa.RecordBatch) -> None:
+def post_each(where: Influx, count: int) -> float:
+    """Rows a second of one POST for each row, over one connection."""
+    rows = as_rows(list(cars(0, count)))
     lines = LineProtocol(_measurement(), _CONTRACT).lines(rows, point_times(rows, _CONTRACT)[0], _STAMP)
     with closing(InfluxHttp(where, patience=60)) as http:
+        began = time.perf_counter()
         for line in lines.to_pylist():
             assert http.write(line.encode()) is None, line
+        return count / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

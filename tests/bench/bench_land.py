@@ -9,21 +9,16 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import Cluster, Session
 from cassandra.query import BatchStatement, BatchType, PreparedStatement
@@ -31,18 +26,19 @@ from cassandra.query import BatchStatement, BatchType, PreparedStatement
 from penstock.core.batch import Batch, Interval
 from penstock.core.contract import Contract
 from penstock.core.counts import Produced
+from penstock.core.pipeline import CassandraTable
 from penstock.core.record import Record
-from penstock.core.settings import INCLUDE, PROJECT, Cassandra, Kafka
+from penstock.core.settings import INCLUDE, Cassandra, Kafka
 from penstock.kafka.produce import produce
 from penstock.kafka.registry import Registry
 from penstock.kafka.topics import EVENT_TIMED, Topic, ensure
 from penstock.sinks.cassandra import CassandraSink
 from penstock.sinks.landing import Request
+from tests.bench.lines import Line, at_least, at_most
+from tests.bench.submission import Landing, submit
 
 if TYPE_CHECKING:
     from penstock.stack.context import Context
-
-Line = dict[str, Any]
 
 _RECORDS = 1_000_000
 _START_RECORDS = 1_000
@@ -61,8 +57,6 @@ _FIELDS = [each.name for each in _CONTRACT.fields if each.name != "elevation"][:
 _JANUARY = 1_767_225_600_000
 _MONTH = "2026-01"
 _HOUR = 3_600_000
-
-_WATCH_SECONDS = 0.25
 
 
 def run(context: Context, scale: float) -> list[Line]:
@@ -88,48 +82,12 @@ def measure(environment: Mapping[str, str], records: int) -> list[Line]:
     baseline = f"cassandra-driver alone, batches of {size[0]}, {size[1]} in flight"
     name = f"land {records:,} records from Kafka"
     return [
-        _at_least(f"{name}, running", records / best.landing, "rows/s", baseline, driver, 0.8),
-        _at_least(f"{name}, start of Spark included", records / best.whole, "rows/s", baseline, driver, None),
-        _at_most("start of a small landing", start.starting, "s", "its whole time", start.whole, None),
-        _at_most("memory of the Python workers", best.python, "MB", "for a quarter of it", quarter.python, 1.1),
-        _at_most("memory of Spark's JVM", best.jvm, "MB", "for a quarter of it", quarter.jvm, 1.25),
+        at_least(f"{name}, running", records / best.landing, "rows/s", baseline, driver, 0.8),
+        at_least(f"{name}, start of Spark included", records / best.whole, "rows/s", baseline, driver, None),
+        at_most("start of a small landing", start.starting, "s", "its whole time", start.whole, None),
+        at_most("memory of the Python workers", best.python, "MB", "for a quarter of it", quarter.python, 1.1),
+        at_most("memory of Spark's JVM", best.jvm, "MB", "for a quarter of it", quarter.jvm, 1.25),
     ]
-
-
-def _at_least(name: str, value: float, unit: str, baseline: str, against: float, goal: float | None) -> Line:
-    return _line(
-        name, value, unit, baseline, against, goal and f"at least {goal:g} times", value >= (goal or 0) * against
-    )
-
-
-def _at_most(name: str, value: float, unit: str, baseline: str, against: float, goal: float | None) -> Line:
-    return _line(
-        name, value, unit, baseline, against, goal and f"at most {goal:g} times", value <= (goal or 0) * against
-    )
-
-
-def _line(name: str, value: float, unit: str, baseline: str, against: float, goal: Any, met: bool) -> Line:
-    return {
-        "name": name,
-        "value": value,
-        "unit": unit,
-        "baseline": baseline,
-        "baseline_value": against,
-        "ratio": value / against,
-        "goal": goal,
-        "met": met if goal else None,
-    }
-
-
-@dataclass(frozen=True)
-class _Landing:
-    """One submission: seconds, and the most memory that its processes used at once, in MB."""
-
-    starting: float
-    landing: float
-    whole: float
-    python: float
-    jvm: float
 
 
 class _Bench:
@@ -178,63 +136,10 @@ class _Bench:
             deadline=time.monotonic() + 600,
         )
 
-    def landing(self, produced: Produced) -> _Landing:
-        """Submit the job for one batch, and watch its memory."""
-        with tempfile.TemporaryDirectory() as folder:
-            request, report = Path(folder) / "request.json", Path(folder) / "report.json"
-            asked = Request(_CONTRACT, self.topic, f"{self.topic}.dlq", self.topic, (produced,))
-            request.write_text(json.dumps(asked.to_json()))
-            began = time.perf_counter()
-            job = subprocess.Popen(
-                [
-                    *("spark-submit", "--master", "local[2]"),
-                    *("--properties-file", self.environment["PENSTOCK_SPARK_PROPERTIES"]),
-                    str(PROJECT / "spark_jobs" / "land_batch.py"),
-                    *("--request", str(request), "--report", str(report)),
-                ],
-                env=self.environment,
-            )
-            memory = _Memory(job.pid)
-            assert job.wait() == 0, "the landing failed: see above"
-            whole = time.perf_counter() - began
-            memory.stop()
-            said = json.loads(report.read_text())
-        assert said["batches"][0]["landed"] == produced.acked, said
-        return _Landing(**said["seconds"], whole=whole, python=memory.python, jvm=memory.jvm)
-
-
-class _Memory:
-    """Samples what a process and its children hold for themselves alone, until `stop`; keeps the most."""
-
-    def __init__(self, pid: int) -> None:
-        self.python = self.jvm = 0.0
-        self._root = psutil.Process(pid)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(_WATCH_SECONDS):
-            self.jvm = max(self.jvm, _megabytes(self._root))
-            with suppress(psutil.NoSuchProcess):
-                self.python = max(self.python, sum(map(_worker_megabytes, self._root.children(recursive=True))))
-
-
-def _megabytes(process: psutil.Process) -> float:
-    """What it shares with no other process, or 0 where it has ended."""
-    with suppress(psutil.NoSuchProcess):
-        return float(process.memory_full_info().uss) / 1e6
-    return 0.0
-
-
-def _worker_megabytes(process: psutil.Process) -> float:
-    with suppress(psutil.NoSuchProcess):
-        return _megabytes(process) if "pyspark.worker" in process.cmdline() else 0.0
-    return 0.0
+    def landing(self, produced: Produced) -> Landing:
+        """Submit the job for one batch."""
+        sink = CassandraTable(self.topic)
+        return submit(self.environment, Request(_CONTRACT, self.topic, f"{self.topic}.dlq", sink, (produced,)))
 
 
 def _weather(records: int) -> Iterator[Record]:
