@@ -27,11 +27,10 @@ from penstock.kafka.topics import Topic, ensure
 from penstock.sinks.hdfs import hour_folders, read_lines
 from penstock.sinks.webhdfs import WebHdfs
 from penstock.stack.layout import free_ports
+from tests.bench.lines import Line, at_least
 
 if TYPE_CHECKING:
     from penstock.stack.context import Context
-
-Line = dict[str, Any]
 
 _RECORDS = 1_000_000
 _PARTITIONS = 3
@@ -132,29 +131,23 @@ def measure(kafka: Kafka, hdfs: Hdfs, java: Sequence[str], records: int) -> list
     spooled_stock = replace(spool, records=spool.records // _SLOWER).to_kafka("a", _SPOOL_TO_KAFKA)
     size = f"{to_hdfs.bytes / max(to_hdfs.files, 1) / 1e6:.0f} MB"
     return [
-        _line(
+        at_least(
             f"Kafka to HDFS, {bench.record_bytes}-byte records, {to_hdfs.files} files of {size}",
             to_hdfs.rate,
+            "records/s",
             "KafkaSource, file channel, HDFS sink",
             file_channel.rate,
             3.0,
         ),
-        _line("spool folder to Kafka", spooled.rate, "spooldir, file channel, KafkaSink", spooled_stock.rate, 1.0),
+        at_least(
+            "spool folder to Kafka",
+            spooled.rate,
+            "records/s",
+            "spooldir, file channel, KafkaSink",
+            spooled_stock.rate,
+            1.0,
+        ),
     ]
-
-
-def _line(name: str, value: float, baseline: str, baseline_value: float, goal: float) -> Line:
-    ratio = value / baseline_value
-    return {
-        "name": name,
-        "value": value,
-        "unit": "records/s",
-        "baseline": baseline,
-        "baseline_value": baseline_value,
-        "ratio": ratio,
-        "goal": f"at least {goal:g} times",
-        "met": ratio >= goal,
-    }
 
 
 @dataclass(frozen=True)

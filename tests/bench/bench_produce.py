@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import fastavro
 
@@ -35,11 +35,10 @@ from penstock.kafka.encoder import Encoder, Identity
 from penstock.kafka.produce import produce
 from penstock.kafka.registry import Registry
 from penstock.kafka.topics import Topic, ensure
+from tests.bench.lines import Line, at_least
 
 if TYPE_CHECKING:
     from penstock.stack.context import Context
-
-Line = dict[str, Any]
 
 _RECORDS = 500_000
 _STOCK_RECORDS = 3_000
@@ -85,25 +84,11 @@ def measure(kafka: Kafka, java: Sequence[str], records: int) -> list[Line]:
     best = {way: max(each[way] for each in rounds) for way in rounds[0]}
     name = f"produce, {bench.value_bytes}-byte Avro from dicts, transactional, acks counted"
     return [
-        _line(name, best["ours"], "stock operator", best["stock"], 20.0),
-        _line(name, best["ours"], "stock operator, asynchronous", best["stock, asynchronous"], 1.0),
-        _line(name, best["ours"], "ProducerPerformance, acks=all", best["load generator"], 0.4),
-        _line("encode, one core", bench.encoded_by_us(), "fastavro", bench.encoded_by_fastavro(), 1.0),
+        at_least(name, best["ours"], "records/s", "stock operator", best["stock"], 20.0),
+        at_least(name, best["ours"], "records/s", "stock operator, asynchronous", best["stock, asynchronous"], 1.0),
+        at_least(name, best["ours"], "records/s", "ProducerPerformance, acks=all", best["load generator"], 0.4),
+        at_least("encode, one core", bench.encoded_by_us(), "fastavro", bench.encoded_by_fastavro(), 1.0),
     ]
-
-
-def _line(name: str, value: float, baseline: str, baseline_value: float, goal: float) -> Line:
-    ratio = value / baseline_value
-    return {
-        "name": name,
-        "value": value,
-        "unit": "records/s",
-        "baseline": baseline,
-        "baseline_value": baseline_value,
-        "ratio": ratio,
-        "goal": f"at least {goal:g} times",
-        "met": ratio >= goal,
-    }
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A Spark job that reads a batch from Kafka, parses its JSON, and writes it to Spark's noop sink: prints the seconds."""
+"""A Spark job that reads a batch from Kafka and parses its JSON into Spark's noop sink; it prints the seconds."""
 
 from __future__ import annotations
 
