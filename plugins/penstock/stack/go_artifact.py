@@ -56,7 +56,7 @@ class GoArtifact(Artifact):
         if self.pkg_config:
             tools |= {"cargo": "Rust's cargo (https://rustup.rs)", "cc": "a C compiler (the package `gcc`)"}
         major = self.version.partition(".")[0]
-        instead = f"or put a {self.binary} {major} on the PATH"
+        instead = f"or put {self.binary} {major} on the PATH"
         if missing := [what for tool, what in tools.items() if not shutil.which(tool)]:
             return f"{self.name} is built here once and that needs {', '.join(missing)}: install that, {instead}"
         found = _go_version()

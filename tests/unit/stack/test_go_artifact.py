@@ -106,7 +106,7 @@ def test_a_ready_program_of_another_major_version_is_not(tmp_path, tools, server
 @pytest.mark.parametrize(("tool", "remedy"), [("go", "Go 1.23 or later"), ("cargo", "cargo"), ("cc", "`gcc`")])
 def test_a_missing_tool_is_named_before_anything_is_built(tmp_path, tools, server, tool, remedy):
     (tools / tool).unlink()
-    with pytest.raises(Fatal, match=f"{remedy}.*or put a served 2 on the PATH"):
+    with pytest.raises(Fatal, match=f"{remedy}.*or put served 2 on the PATH"):
         server.ensure(tmp_path / "cache", print)
     assert not (tmp_path / "calls").exists()
 
