@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ import typer
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
 from penstock.core.service import Desired
-from penstock.core.settings import PROJECT, Kafka, ledger_url
+from penstock.core.settings import PROJECT, Kafka, ledger_url, spool_folder
 from penstock.ledger.render import render_rows
 from penstock.ledger.services import Services
 from penstock.ledger.store import Ledger
@@ -348,6 +349,14 @@ def ledger(
         typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
     else:
         console.print(render_rows(rows))
+
+
+@app.command()
+def spool(name: Annotated[str, typer.Argument(help="population")], file: Path) -> None:
+    """Put a response file into a spool folder, from which Flume takes it to Kafka."""
+    from penstock.services.spool import put
+
+    console.print(str(put(spool_folder(_addresses()), name, file)), highlight=False, markup=False)
 
 
 @app.command()

@@ -45,6 +45,7 @@ def test_all_dags_are_imported(bag: Any) -> None:
     assert bag.import_errors == {}
     assert sorted(bag.dags) == [
         "car_transactions",
+        "maintenance",
         "population",
         "service_car_api",
         "service_flume_cars_hdfs",

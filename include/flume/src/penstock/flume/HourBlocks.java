@@ -17,7 +17,7 @@ import org.apache.kafka.common.TopicPartition;
  * <p>The HDFS sink hands every event to another thread and waits for it, which costs more than writing a line does, so
  * that blocks are several times faster. A block has the offset of its last record: neighbours only are joined, so what
  * is committed after a block is what it holds. A record is one line: a line break in JSON can only stand between its
- * tokens, where a space means the same. A record without a value has nothing to copy.
+ * tokens, where a space means the same. A record without a value is an empty line, so that its offset is passed.
  */
 public final class HourBlocks implements ConsumerInterceptor<String, byte[]> {
   static final String MILLIS_FIELDS = "penstock.event.time.millis";
@@ -25,6 +25,7 @@ public final class HourBlocks implements ConsumerInterceptor<String, byte[]> {
 
   private static final int BLOCK_BYTES = 128 << 10;
   private static final long HOUR_MILLIS = 3_600_000;
+  private static final byte[] NOTHING = {};
 
   private EventTime eventTime;
 
@@ -42,10 +43,7 @@ public final class HourBlocks implements ConsumerInterceptor<String, byte[]> {
   public ConsumerRecords<String, byte[]> onConsume(ConsumerRecords<String, byte[]> records) {
     Map<TopicPartition, List<ConsumerRecord<String, byte[]>>> blocks = new LinkedHashMap<>();
     for (TopicPartition partition : records.partitions()) {
-      List<ConsumerRecord<String, byte[]>> joined = join(records.records(partition));
-      if (!joined.isEmpty()) {
-        blocks.put(partition, joined);
-      }
+      blocks.put(partition, join(records.records(partition)));
     }
     return new ConsumerRecords<>(blocks);
   }
@@ -56,11 +54,9 @@ public final class HourBlocks implements ConsumerInterceptor<String, byte[]> {
     ConsumerRecord<String, byte[]> last = null;
     long time = 0;
     for (ConsumerRecord<String, byte[]> record : records) {
-      if (record.value() == null || record.value().length == 0) {
-        continue;
-      }
-      long recordTime = eventTime.of(record.value(), record.timestamp());
-      if (last != null && (!isSameHour(time, recordTime) || lines.size() + record.value().length > BLOCK_BYTES)) {
+      byte[] value = record.value() == null ? NOTHING : record.value();
+      long recordTime = eventTime.of(value, record.timestamp());
+      if (last != null && (!isSameHour(time, recordTime) || lines.size() + value.length > BLOCK_BYTES)) {
         blocks.add(block(last, time, lines));
         last = null;
       }
@@ -70,7 +66,7 @@ public final class HourBlocks implements ConsumerInterceptor<String, byte[]> {
       } else {
         lines.write('\n');
       }
-      addLine(lines, record.value());
+      addLine(lines, value);
       last = record;
     }
     if (last != null) {
