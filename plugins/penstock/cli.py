@@ -19,7 +19,6 @@ import typer
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
-from penstock.core.service import Desired
 from penstock.core.settings import PROJECT, Kafka, ledger_url, spool_folder
 from penstock.ledger.render import render_rows
 from penstock.ledger.services import Services
@@ -218,7 +217,7 @@ def _stop_server(context: Context, name: str, *, hold: bool) -> None:
 def _start_server(context: Context, server: servers.Server) -> None:
     if server.name in SERVICES:
         with closing(Services(context.ledger_url)) as ledger:
-            ledger.desire(server.name, Desired.STARTED, by=_person())
+            control.want(server.name, ledger, by=_person())
     with report() as told:
         lifecycle.start_one(context, server, told)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+from penstock.services import SERVICES
 from penstock.stack.airflow_api import Airflow
 from tests.services import Watching, eventually
 
@@ -55,3 +59,24 @@ def test_a_person_restarts_it_in_the_ui(watching: Watching) -> None:
     watching.begin("restart")
     assert watching.pid not in (pid, 0)
     assert watching.row.restarts == before, "only what the watch restarts is counted"
+
+
+def penstock(*words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "penstock.cli", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_person_stops_and_starts_it_at_the_command_line(watching: Watching) -> None:
+    name = watching.service.name
+    penstock("service", "stop", name)
+    assert watching.is_seen_anew()
+    assert watching.pid == 0, "the watch leaves it stopped"
+    (row,) = json.loads(penstock("service", "status", name, "--json"))
+    assert (row["state"], row["desired"]) == ("stopped", "stopped")
+
+    penstock("service", "start", name)
+    assert watching.pid != 0
+    eventually(lambda: watching.row.state == "healthy")
+    listed = penstock("service", "status")
+    assert all(service in listed for service in SERVICES)

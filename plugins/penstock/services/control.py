@@ -17,14 +17,20 @@ def stop(name: str, supervisor: Supervisor, ledger: Services, by: str) -> None:
     ledger.seen(name, State.STOPPED, f"stopped by {by}", None)
 
 
+def want(name: str, ledger: Services, by: str) -> None:
+    """Let the watch start the service, or go on restarting it, with its whole restart budget."""
+    ledger.desire(name, Desired.STARTED, by)
+    ledger.seen(name, State.STARTING, f"started by {by}", None)
+
+
 def start(name: str, supervisor: Supervisor, ledger: Services, by: str) -> None:
     """Start the service unless it runs, with its whole restart budget. Returns before it is ready."""
-    ledger.desire(name, Desired.STARTED, by)
+    want(name, ledger, by)
     supervisor.start(name)
 
 
 def restart(name: str, supervisor: Supervisor, ledger: Services, by: str) -> None:
     """Stop and start the service, with its whole restart budget. Returns before it is ready."""
-    ledger.desire(name, Desired.STARTED, by)
+    want(name, ledger, by)
     supervisor.stop(name, wait=True)
     supervisor.start(name)

@@ -51,3 +51,9 @@ def test_a_stalled_service_is_restarted_within_two_minutes() -> None:
 
     for service in SERVICES.values():
         assert service.stall_limit + SAMPLE_SECONDS + KILL_SECONDS + 3 * LOOK_SECONDS < 120
+
+
+def test_every_service_is_a_server_that_supervisord_leaves_to_its_watch() -> None:
+    from penstock.stack.servers import SERVERS
+
+    assert {server.name for server in SERVERS if server.service} == set(SERVICES)

@@ -33,6 +33,8 @@ def airflow_environment(context: Context) -> Environment:
     }
     hdfs = {"conn_type": "webhdfs", "host": HOST, "port": ports["hdfs_http"], "login": context.hdfs_user}
     return {
+        # Airflow renames its processes, by default over their environment, which tells whose they are.
+        "SPT_NOENV": "1",
         "AIRFLOW_HOME": str(context.layout.data("airflow")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
