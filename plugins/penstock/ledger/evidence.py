@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from io import BytesIO
+from itertools import groupby
 from typing import Any, Protocol, TypeAlias
 
 from penstock.core.contract import Contract, Kind
@@ -55,7 +56,7 @@ class Witness(Protocol):
 
 @dataclass
 class Found:
-    """The records of one attempt in one partition of a topic.
+    """The records of one attempt, in one partition of a topic or, where others wrote some of them, in all.
 
     `records` is how many there are, `ids` the contract's keys of the valid ones, and `keys` has for each witness
     {key: as-of time in µs since the epoch}.
@@ -92,16 +93,17 @@ class TopicRecords:
     def by_partition(self, produced: Produced, witnesses: Sequence[Witness]) -> Iterator[Found]:
         """What each partition of the topic holds; one partition's keys are in memory at a time.
 
-        Raises Retry where Kafka or the registry is away, Fatal where one refuses.
+        Ours are made of the contract's key, so that a key is in one partition only; others' may be in any, and then
+        all partitions come as one. Raises Retry where Kafka or the registry is away, Fatal where one refuses.
         """
         self._records.prepare(produced)
-        own, claimed = (sorted(each, key=_by_partition) for each in (produced.ranges, produced.claimed))
-        partitions = sorted({each.partition for each in (*own, *claimed)})
-        for partition in partitions:
+        own = sorted(produced.ranges, key=lambda each: (each.partition, each.start))
+        together = [own] if produced.claimed else [list(each) for _, each in groupby(own, lambda each: each.partition)]
+        for ranges in together:
             found = Found(keys=tuple({} for _ in witnesses))
-            for message in self._own(produced, [each for each in own if each.partition == partition]):
+            for message in self._own(produced, ranges):
                 self._note(found, message, witnesses, produced.as_of, by_others=False)
-            for message in self._others(produced, [each for each in claimed if each.partition == partition]):
+            for message in self._others(produced):
                 at = _EPOCH + timedelta(milliseconds=message.timestamp)
                 self._note(found, message, witnesses, at, by_others=True)
             yield found
@@ -112,8 +114,8 @@ class TopicRecords:
             if headers.text(message.headers, headers.AS_OF) == as_of:
                 yield message
 
-    def _others(self, produced: Produced, ranges: Iterable[OffsetRange]) -> Iterator[Message]:
-        return (each for each in read(self._kafka, produced.topic, ranges) if each.batch_id is None)
+    def _others(self, produced: Produced) -> Iterator[Message]:
+        return (each for each in read(self._kafka, produced.topic, produced.claimed) if each.batch_id is None)
 
     def _note(
         self, found: Found, message: Message, witnesses: Sequence[Witness], as_of: datetime, *, by_others: bool
@@ -127,10 +129,6 @@ class TopicRecords:
         for keys, witness in zip(found.keys, witnesses, strict=True):
             key = witness.key(record)
             keys[key] = max(micros, keys.get(key, micros))
-
-
-def _by_partition(each: OffsetRange) -> tuple[int, int]:
-    return each.partition, each.start
 
 
 class _Json:
