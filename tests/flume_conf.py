@@ -16,15 +16,17 @@ FOLDER = INCLUDE / "flume"
 KAFKA_CHANNEL = "org.apache.flume.channel.kafka.KafkaChannel"
 EVENT_TIME_CHANNEL = "penstock.flume.EventTimeKafkaChannel"
 KAFKA_SOURCE = "org.apache.flume.source.kafka.KafkaSource"
+HDFS_SINK = "penstock.flume.RecoveringHdfsSink"
 KAFKA_SINK = "org.apache.flume.sink.kafka.KafkaSink"
 
 KNOWN_TYPES = {
     "sources": {"spooldir", "TAILDIR", KAFKA_SOURCE},
     "channels": {"file", KAFKA_CHANNEL, EVENT_TIME_CHANNEL},
-    "sinks": {"hdfs", KAFKA_SINK},
+    "sinks": {HDFS_SINK, KAFKA_SINK},
 }
 LOSING_TYPES = {
     "exec": "an exec source does not know what it has already read",
+    "hdfs": "Flume's own HDFS sink cannot close a file whose DataNode was away",
     "memory": "a memory channel loses what it holds when the agent dies",
 }
 ENVIRONMENT = {
@@ -40,7 +42,7 @@ ENVIRONMENT = {
 
 # The defaults of https://flume.apache.org/releases/content/1.11.0/FlumeUserGuide.html
 _BATCH_SIZES = {"spooldir": ("batchSize", 100), "TAILDIR": ("batchSize", 100), KAFKA_SOURCE: ("batchSize", 1000)} | {
-    "hdfs": ("hdfs.batchSize", 100),
+    HDFS_SINK: ("hdfs.batchSize", 100),
     KAFKA_SINK: ("flumeBatchSize", 100),
 }
 _TRANSACTION_CAPACITY = 10_000
@@ -186,7 +188,7 @@ def _consumers(conf: Conf) -> Iterator[str]:
 
 
 def _hdfs(conf: Conf) -> Iterator[str]:
-    sinks = [each for each in conf.of("sinks") if each.type == "hdfs"]
+    sinks = [each for each in conf.of("sinks") if each.type == HDFS_SINK]
     for sink in sinks:
         yield from (f"{sink}: {wrong}" for wrong in _hdfs_settings(sink))
         for channel in conf.of("channels"):

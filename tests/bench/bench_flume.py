@@ -6,28 +6,24 @@ Both ends are durable in every case: acks=all or a flush on HDFS before anything
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import requests
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from penstock.core.settings import INCLUDE, Hdfs, Kafka
+from penstock.core.settings import Hdfs, Kafka
 from penstock.kafka.reader import extent
 from penstock.kafka.topics import Topic, ensure
 from penstock.sinks.hdfs import hour_folders, read_lines
 from penstock.sinks.webhdfs import WebHdfs
-from penstock.stack.layout import free_ports
 from tests.bench.lines import Line, at_least
+from tests.flume_agent import Agent, flume_java, hdfs_folder, platform_conf, until
 
 if TYPE_CHECKING:
     from penstock.stack.context import Context
@@ -35,8 +31,6 @@ if TYPE_CHECKING:
 _RECORDS = 1_000_000
 _PARTITIONS = 3
 _FIRST_MS, _STEP_MS = 1_763_812_800_000, 7
-_POLL_SECONDS = 0.1
-_PATIENCE_SECONDS = 300.0
 _SLOWER = 10
 """The file channel gets a tenth of the records, so that it takes no longer."""
 
@@ -106,28 +100,18 @@ a.sinks.kafka.kafka.producer.compression.type = lz4
 
 def run(context: Context, scale: float) -> list[Line]:
     """Measure on the running stack; `scale` makes the loads smaller."""
-    from penstock.stack.artifacts import java_home
-    from penstock.stack.servers.flume import CLASSES, JARS
-
-    cache, conf = context.layout.cache, context.layout.conf("flume")
-    class_path = f"{conf}:{CLASSES.path(cache)}/*:{JARS.path(cache)}/*"
     environment = context.environment()
-    return measure(
-        Kafka.from_env(environment),
-        Hdfs.from_env(environment),
-        [str(java_home() / "bin" / "java"), "-cp", class_path],
-        round(_RECORDS * scale),
-    )
+    kafka, hdfs = Kafka.from_env(environment), Hdfs.from_env(environment)
+    return measure(kafka, hdfs, flume_java(context), round(_RECORDS * scale))
 
 
-def measure(kafka: Kafka, hdfs: Hdfs, java: Sequence[str], records: int) -> list[Line]:
+def measure(kafka: Kafka, hdfs: Hdfs, java: list[str], records: int) -> list[Line]:
     """`java` is the command that runs a class of Flume's; its class path begins with the agents' folder."""
     bench = _Bench(kafka, hdfs, java, records)
-    hdfs_agent, spool_agent = (INCLUDE / "flume" / f"{agent}.conf" for agent in ("cars-hdfs", "pop-spool"))
-    to_hdfs = bench.to_hdfs("cars-hdfs", hdfs_agent.read_text(encoding="utf-8").replace("flume-cars-hdfs", "GROUP"))
+    to_hdfs = bench.to_hdfs("cars-hdfs", platform_conf("cars-hdfs", "GROUP"))
     file_channel = replace(bench, records=records // _SLOWER).to_hdfs("a", _KAFKA_TO_HDFS)
     spool = replace(bench, records=records // _SPOOLED)
-    spooled = spool.to_kafka("pop-spool", spool_agent.read_text(encoding="utf-8"))
+    spooled = spool.to_kafka("pop-spool", platform_conf("pop-spool", ""))
     spooled_stock = replace(spool, records=spool.records // _SLOWER).to_kafka("a", _SPOOL_TO_KAFKA)
     size = f"{to_hdfs.bytes / max(to_hdfs.files, 1) / 1e6:.0f} MB"
     return [
@@ -163,7 +147,7 @@ class _Measured:
 class _Bench:
     kafka: Kafka
     hdfs: Hdfs
-    java: Sequence[str]
+    java: list[str]
     records: int
 
     @property
@@ -175,16 +159,20 @@ class _Bench:
         name = f"bench-{uuid.uuid4().hex[:8]}"
         ensure(self.kafka.bootstrap_servers, [Topic(name, _PARTITIONS)])
         self._fill(name)
-        with self._agent(agent, conf.replace("GROUP", name), name) as metrics:
-            _until(lambda: float(metrics().get("SINK.hdfs", {}).get("EventDrainSuccessCount", 0)) > 0)
-            began = time.perf_counter()
-            _until(lambda: self._copied(name, metrics()))
-            took = time.perf_counter() - began
+        with hdfs_folder(self.hdfs, f"/{name}"):
+            with self._agent(agent, conf.replace("GROUP", name), name) as running:
+                until(lambda: running.count("EventDrainSuccessCount") > 0, "the first batch")
+                began = time.perf_counter()
+                until(lambda: self._copied(name, running), "the last batch")
+                took = time.perf_counter() - began
+            return self._counted(name, took)
+
+    def _counted(self, name: str, took: float) -> _Measured:
+        """Whatever the agent says, the records are there."""
         copied = sum(1 for _ in read_lines(self.hdfs, f"/{name}", _FIRST_MS, _FIRST_MS + _STEP_MS * self.records))
         assert copied >= self.records, f"{copied} of {self.records} records are on HDFS"
         with WebHdfs(self.hdfs) as client:
             files = [each for hour in hour_folders(client, f"/{name}") for each in client.entries(hour)]
-            client.delete(f"/{name}", recursive=True)
         return _Measured(self.records / took, len(files), sum(each.length for each in files))
 
     def to_kafka(self, agent: str, conf: str) -> _Measured:
@@ -192,9 +180,9 @@ class _Bench:
         name = f"bench-{uuid.uuid4().hex[:8]}"
         ensure(self.kafka.bootstrap_servers, [Topic(name, _PARTITIONS)])
         with self._agent(agent, conf, name, self._spool):
-            _until(lambda: self._arrived(name) > 0)
-            began, before = time.perf_counter(), self._arrived(name)
-            _until(lambda: self._arrived(name) >= self.records)
+            before = until(lambda: self._arrived(name), "the first batch")
+            began = time.perf_counter()
+            until(lambda: self._arrived(name) >= self.records, "the last batch")
             took = time.perf_counter() - began
         return _Measured((self.records - before) / took)
 
@@ -216,7 +204,7 @@ class _Bench:
             file.writelines(_record(number) + b"\n" for number in range(self.records))
         (folder / ".rows.json").rename(folder / "rows.json")
 
-    def _copied(self, group: str, metrics: Mapping[str, Mapping[str, str]]) -> bool:
+    def _copied(self, group: str, running: Agent) -> bool:
         """All read, and nothing left in a channel between."""
         partitions = [TopicPartition(group, partition) for partition in range(_PARTITIONS)]
         consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap_servers, "group.id": group})
@@ -224,8 +212,7 @@ class _Bench:
             read = sum(max(0, each.offset) for each in consumer.committed(partitions, timeout=10))
         finally:
             consumer.close()
-        (channel,) = (counters for name, counters in metrics.items() if name.startswith("CHANNEL"))
-        return read >= self.records and float(channel["ChannelSize"]) == 0
+        return read >= self.records and running.count("ChannelSize") == 0
 
     def _arrived(self, topic: str) -> int:
         return sum(each.end - each.start for each in extent(self.kafka, topic))
@@ -233,59 +220,19 @@ class _Bench:
     @contextmanager
     def _agent(
         self, agent: str, conf: str, name: str, prepare: Callable[[Path], None] | None = None
-    ) -> Iterator[Callable[[], dict[str, Any]]]:
-        """A running agent; what it gives is a function that asks for its counters."""
-        folder = Path(tempfile.mkdtemp(prefix="flume-bench-"))
-        (folder / "population").mkdir()
-        (folder / "agent.conf").write_text(conf, encoding="utf-8")
-        if prepare:
-            prepare(folder / "population")
-        (port,) = free_ports(1)
-        options = [
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-DpropertiesImplementation=org.apache.flume.node.EnvVarResolverProperties",
-        ]
-        options += [
-            "-Dflume.monitoring.type=penstock.flume.LoopbackHttpMetricsServer",
-            f"-Dflume.monitoring.port={port}",
-        ]
-        options += [f"-Dlog4j2.configurationFile={INCLUDE / 'flume' / 'log4j2.properties'}"]
-        arguments = ["org.apache.flume.node.Application", "--no-reload-conf", f"--name={agent}"]
-        environment = os.environ | {
-            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
-            "HDFS_URL": self.hdfs.fs,
-            "HADOOP_USER_NAME": self.hdfs.user,
-            "PENSTOCK_SPOOL": str(folder),
-            "CARS_TOPIC": name,
-            "CARS_HDFS_FOLDER": f"/{name}",
-            "POPULATION_TOPIC": name,
-        }
-        command = [self.java[0], *options, *self.java[1:], *arguments, f"--conf-file={folder / 'agent.conf'}"]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            yield lambda: _counters(port)
-        finally:
-            process.terminate()
-            process.wait(60)
-            shutil.rmtree(folder)
+    ) -> Iterator[Agent]:
+        """A running agent."""
+        with tempfile.TemporaryDirectory(prefix="flume-bench-") as folder:
+            running = Agent(agent, conf, name, self.kafka, self.hdfs, Path(folder), self.java)
+            if prepare:
+                prepare(running.spool)
+            running.start()
+            try:
+                yield running
+            finally:
+                running.stop()
 
 
 def _record(number: int) -> bytes:
     record = {"transaction_id": number, "time": _FIRST_MS + _STEP_MS * number, "buyer_name": "x" * 105}
     return json.dumps(record | {"car_brand": "BMW", "branch": "Linz"}, separators=(",", ":")).encode()
-
-
-def _counters(port: int) -> dict[str, Any]:
-    try:
-        return dict(requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).json())
-    except requests.ConnectionError:
-        return {}
-
-
-def _until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not reached():
-        assert time.monotonic() < deadline, "what the bench waits for did not happen"
-        time.sleep(_POLL_SECONDS)

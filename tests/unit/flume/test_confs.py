@@ -55,6 +55,7 @@ def test_what_the_confs_need_from_the_environment_is_known() -> None:
         ("pop-spool", "sources.responses.channels", "kafla", "channel kafla, which is not declared"),
         ("pop-spool", "sources.responses.spoolDir", "${SPOOL}", "SPOOL, which no agent is told"),
         ("pop-spool", "sources", "answers", "belongs to no declared component"),
+        ("pop-hdfs", "sinks.hdfs.type", "hdfs", "cannot close a file"),
         ("pop-hdfs", "sinks.hdfs.channel", None, "is on channel none"),
         ("pop-hdfs", "sinks", "", "filled or drained by nothing"),
         ("pop-hdfs", "kafka.consumer.isolation.level", None, "reads aborted transactions"),

@@ -1,4 +1,4 @@
-"""Recovery against answers like a NameNode's; tests/integration/test_raw_copies.py has a real one."""
+"""Recovery against answers like a NameNode's; tests/faults/test_flume_faults.py has a real one."""
 
 from __future__ import annotations
 
