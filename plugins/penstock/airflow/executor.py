@@ -12,9 +12,11 @@ TASK_LIBRARIES = (
     "cassandra.cluster",
     "confluent_kafka",
     "croniter",
+    "msgspec",
     "numpy",
     "psycopg.types.json",
     "pyarrow.compute",
+    "pyarrow.json",
     "requests",
     "tenacity",
 )
