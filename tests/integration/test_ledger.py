@@ -332,7 +332,8 @@ def test_migrating_again_does_nothing(ledger: Ledger) -> None:
 def test_many_may_migrate_at_once(ledger_url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         applied = list(pool.map(lambda _: Ledger(ledger_url).migrate(), range(6)))
-    assert sorted(filter(None, applied)) == [["001_batches_and_hops.sql", "002_call_budget.sql"]]
+    all_of_them = sorted(each.name for each in Path(store.__file__).parent.glob("migrations/*.sql"))
+    assert sorted(filter(None, applied)) == [all_of_them]
 
 
 def test_a_changed_migration_is_refused(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
