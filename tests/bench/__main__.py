@@ -50,11 +50,14 @@ def main() -> int:
         lifecycle.up(context, told)
     try:
         os.environ |= context.environment()
-        lines = [line for name in chosen for line in BENCHES[name](context, scale)]
+        lines = []
+        for name in chosen:
+            measured = BENCHES[name](context, scale)
+            show(measured)
+            lines += measured
     finally:
         lifecycle.down(context)
     (PROJECT / "build" / "bench.json").write_text(json.dumps(lines, indent=1))
-    show(lines)
     return 0
 
 
