@@ -23,6 +23,7 @@ from penstock.pipelines import PIPELINES
 from penstock.sinks.hdfs import read_lines
 from penstock.stack.airflow_api import Airflow
 from tests.measurements import FOR_EVER, points
+from tests.schedule import clear_of_quarter_hours
 
 pytestmark = pytest.mark.e2e
 
@@ -154,6 +155,7 @@ def test_cars_land_once_whether_fetched_or_posted(
     found = points(influx_settings, CARS.sinks[0].name, start, start + QUARTER)
     assert len(found) == SALES
 
+    clear_of_quarter_hours()
     api = stack.context.endpoints()["car_api"]["url"]
     sold = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
     posted = [sale(number, sold) for number in range(1_000)] + [sale(7, sold)]

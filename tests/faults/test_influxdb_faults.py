@@ -16,6 +16,7 @@ from penstock.pipelines import PIPELINES
 from penstock.sinks.influxdb import InfluxSink
 from penstock.stack.airflow_api import Airflow
 from tests.measurements import points
+from tests.schedule import clear_of_quarter_hours
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
@@ -36,6 +37,7 @@ def sale(number: int) -> dict[str, Any]:
 def test_a_kill_in_the_middle_of_a_landing_loses_nothing_and_doubles_nothing(
     airflow: Airflow, ledger: Ledger, influx_settings: Influx, stack: Any
 ) -> None:
+    clear_of_quarter_hours()
     api = stack.context.endpoints()["car_api"]["url"]
     for first in range(0, POSTED, AT_ONCE):
         answer = requests.post(
