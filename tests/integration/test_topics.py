@@ -4,6 +4,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from penstock.core.errors import Fatal, Retry
+from penstock.kafka.shared import topic_id
 from penstock.kafka.topics import EVENT_TIMED, Topic, describe, ensure
 
 pytestmark = pytest.mark.integration
@@ -35,6 +36,21 @@ def test_missing_topics_are_created_once(servers, unique):
 def test_a_topic_keeps_records_whatever_their_event_time(servers, unique):
     ensure(servers, [Topic(unique, 1)])
     assert {name: setting(servers, unique, name) for name in EVENT_TIMED} == EVENT_TIMED
+
+
+def test_a_topic_made_anew_has_another_id(servers, kafka_settings, unique):
+    ensure(servers, [Topic(unique, 1)])
+    first = topic_id(kafka_settings, unique)
+    assert topic_id(kafka_settings, unique) == first
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.delete_topics([unique], operation_timeout=30)[unique].result()
+    ensure(servers, [Topic(unique, 1)])
+    assert topic_id(kafka_settings, unique) != first
+
+
+def test_a_topic_that_does_not_exist_has_no_id(kafka_settings, unique):
+    with pytest.raises(Fatal, match=unique):
+        topic_id(kafka_settings, unique)
 
 
 def test_a_topic_is_widened_and_never_narrowed(servers, unique):

@@ -65,10 +65,13 @@ def read(
     `config` holds further settings of the consumer. Raises Retry where nothing comes for `timeout` seconds before a
     range ends, Fatal where offsets of it are no longer kept or the broker refuses.
     """
+    wanted = list(ranges)
+    if not wanted:
+        return
     connection = Connection(kafka.bootstrap_servers, config, time.monotonic() + timeout)
     consumer = connection.open(Consumer, _DEFAULTS, _REQUIRED)
     try:
-        for each in ranges:
+        for each in wanted:
             for message in _committed(consumer, connection, topic, each, timeout):
                 if batch_id is None or message.batch_id == batch_id:
                     yield message

@@ -12,17 +12,14 @@ from http import HTTPStatus
 
 import requests
 
-from penstock.core.contract import Contract, Kind
+from penstock.core.contract import Contract
 from penstock.core.errors import Fatal, Retry
 from penstock.core.record import Record
 from penstock.core.settings import Influx
+from penstock.sinks.line_protocol import AS_OF, NANOSECONDS, SPREAD
 
 _TIMEOUT_SECONDS = 30.0
 _HOUR = 3_600_000_000_000
-_NS_PER = {Kind.TIMESTAMP: 1_000_000, Kind.DATE: 86_400_000_000_000}
-_SPREAD = 1_000_000
-
-AS_OF = "as_of"
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,14 @@ class InfluxPoints:
         self.name = measurement
         self._where = where
         self._contract = contract
-        self._ns = _NS_PER[contract.by_name[contract.event_time].kind]
+        self._ns = NANOSECONDS[contract.by_name[contract.event_time].kind]
         columns = ", ".join(_identifier(name) for name in (AS_OF, *contract.tags))
         self._select = f"SELECT {columns} FROM {_identifier(measurement)} WHERE time >= {{}} AND time <= {{}}"  # noqa: S608 - InfluxQL cannot bind names; these are quoted
 
     def key(self, record: Record) -> PointKey:
         """The identity of the record's point."""
         contract = self._contract
-        spread = int(record[contract.spread] or 0) % _SPREAD if contract.spread else 0
+        spread = int(record[contract.spread] or 0) % SPREAD if contract.spread else 0
         time = int(record[contract.event_time] or 0) * self._ns + spread
         return PointKey(time, tuple(str(record[name] or "") for name in contract.tags))
 

@@ -28,12 +28,10 @@ from penstock.sinks.cassandra_count import BatchCount, write_time_column
 from penstock.sinks.columns import bucket_labels, physical_rows
 from penstock.sinks.cql import EncodedBatchProtocol, EncodedRows, encode_rows, routing_key, write_timestamp
 from penstock.sinks.keys import Indices, KeyColumns, WrittenKeys, pairs
-from penstock.sinks.patience import outlast
+from penstock.sinks.patience import PATIENCE_SECONDS, outlast
 from penstock.sinks.sending import Piece, Refused, Sender, explained
 
 Answer = TypeVar("Answer")
-
-PATIENCE_SECONDS = 60.0
 
 _BATCH_ROWS = 128
 _BATCH_BYTES = 120 << 10  # below the 128 KiB of one segment of the native protocol v5

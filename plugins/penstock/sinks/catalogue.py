@@ -10,11 +10,10 @@ from penstock.core import settings
 from penstock.core.contract import Contract
 from penstock.core.pipeline import CassandraTable, SinkSpec
 from penstock.sinks.base import Sink
+from penstock.sinks.patience import PATIENCE_SECONDS
 
 Address: TypeAlias = settings.Cassandra | settings.Influx
 """Where a sink's server is, and who writes there."""
-
-PATIENCE_SECONDS = 60.0
 
 
 def address_of(sink: SinkSpec, environment: Mapping[str, str] = os.environ) -> Address:

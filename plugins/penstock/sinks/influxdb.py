@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +13,12 @@ from penstock.core import settings
 from penstock.core.contract import Contract
 from penstock.core.counts import Count, Extent
 from penstock.sinks import influxdb_measurement
-from penstock.sinks.base import Written
+from penstock.sinks.base import AsOf, Written
 from penstock.sinks.columns import physical_rows
 from penstock.sinks.influxdb_http import InfluxHttp, Series, quoted
 from penstock.sinks.line_protocol import AS_OF, NANOSECONDS, LineProtocol, Times, point_times, unstorable_tags
+from penstock.sinks.patience import PATIENCE_SECONDS
 from penstock.sinks.points import Mask, Points, Rows, WrittenPoints, identities, key_checks
-
-PATIENCE_SECONDS = 60.0
 
 _REQUEST_LINES = 10_000
 _REQUEST_BYTES = 4 << 20
@@ -28,8 +26,6 @@ _MILLISECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME = 9_223_372_036_854_775_806  # and its negative: InfluxDB's range, in ns
 _OUT_OF_TIME = "its event time is outside of 1677-09-21 to 2262-04-11, which is what InfluxDB can keep"
-
-AsOf: TypeAlias = datetime | pa.Int64Array
 
 
 class InfluxSink:

@@ -13,8 +13,7 @@ from penstock.core.contract import Contract
 from penstock.core.counts import Extent, Landed, OffsetRange, Produced
 from penstock.core.errors import Fatal, PenstockError
 from penstock.core.pipeline import CassandraTable, InfluxMeasurement, SinkSpec, Wire
-
-PATIENCE_SECONDS = 60.0
+from penstock.sinks.patience import PATIENCE_SECONDS
 
 _NEAR = 50_000
 """Offsets between two ranges that are rather read, and left to others, than given a read of their own."""

@@ -25,8 +25,10 @@ Times: TypeAlias = npt.NDArray[np.int64]
 NANOSECONDS = {Kind.TIMESTAMP: 1_000_000, Kind.DATE: 86_400_000_000_000}
 """How many make up one unit of a physical event time."""
 
-_SPREAD = 1_000_000
-_FARTHEST = 9_223_372_036_854_775_806 - _SPREAD
+SPREAD = 1_000_000
+"""Nanoseconds over which records of one event time are spread: those of the ms that they share."""
+
+_FARTHEST = 9_223_372_036_854_775_806 - SPREAD
 
 _RESERVED = {AS_OF, "time", "_field", "_measurement"}
 _WHOLE = {Kind.INT, Kind.LONG, Kind.TIMESTAMP, Kind.DATE}
@@ -60,7 +62,7 @@ def point_times(rows: pa.RecordBatch, contract: Contract) -> tuple[Times, npt.ND
     storable = np.abs(times) <= _FARTHEST // unit
     nanoseconds = np.where(storable, times, 0) * unit
     if contract.spread is not None:
-        nanoseconds += rows.column(contract.spread).to_numpy().astype(np.int64) % _SPREAD
+        nanoseconds += rows.column(contract.spread).to_numpy().astype(np.int64) % SPREAD
     return nanoseconds, storable
 
 

@@ -11,6 +11,9 @@ from penstock.core.errors import Retry
 
 Answer = TypeVar("Answer")
 
+PATIENCE_SECONDS = 60.0
+"""How long a sink's server may be away, where nobody says otherwise."""
+
 _SHORTEST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 

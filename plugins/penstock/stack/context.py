@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from penstock.core.errors import Fatal
-from penstock.core.settings import INCLUDE, PROJECT, influx_bucket, influx_org
+from penstock.core.settings import PROJECT, influx_bucket, influx_org
 from penstock.stack.env import read_env, write_env
 from penstock.stack.layout import Layout, choose_ports
 from penstock.stack.supervisor import USER as SUPERVISOR_USER
@@ -235,10 +234,6 @@ class Context:
             },
         } | ({"replay": {"url": f"http://{HOST}:{self.ports['replay']}"}} if self.replay else {})
 
-    def connection(self, **fields: Any) -> str:
-        """An Airflow connection in its JSON form."""
-        return json.dumps(fields)
-
 
 _PASSED_ON = frozenset(
     (
@@ -263,8 +258,3 @@ _PASSED_ON = frozenset(
     )
 )
 """Keys of .env that programs read under the same name."""
-
-
-def template_folder(server: str) -> Path:
-    """Where a server's configuration is written once, for every way to run it."""
-    return INCLUDE / server

@@ -27,5 +27,4 @@ CAR_API = Server(
     needs=("kafka", "provision"),
     command=lambda context: _command(context, "car_api", "car_api"),
     ready=ready.car_api,
-    service=True,
 )

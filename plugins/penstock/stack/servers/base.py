@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from penstock.core.errors import Fatal
+from penstock.services import SERVICES
 from penstock.stack.artifacts import Artifact, java_home
 from penstock.stack.context import Context
 from penstock.stack.supervisor import INSTANCE, Program
@@ -30,8 +31,6 @@ class Server:
 
     `templates` of include/<folder>/ are rendered into its conf folder before each start; `prepare` runs before the
     process, `provision` once it is ready, both idempotent. `command` and `environment` are asked for after rendering.
-    A `service` is a program that Airflow watches: where it dies, Airflow starts it again, with back-off and a budget,
-    and not supervisord.
     """
 
     name: str
@@ -48,7 +47,11 @@ class Server:
     wanted: Callable[[Context], bool] = field(default=lambda _: True)
     ready_seconds: int = 240
     stop_seconds: int = 30
-    service: bool = False
+
+    @property
+    def service(self) -> bool:
+        """Whether Airflow watches it and starts it again where it dies, with back-off and a budget: not supervisord."""
+        return self.name in SERVICES
 
     def program(self, context: Context) -> Program:
         """What supervisord is told."""

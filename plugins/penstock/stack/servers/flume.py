@@ -71,7 +71,6 @@ def _agent(agent: str, port: str) -> Server:
         ready=partial(ready.flume, agent=agent, port=port),
         # A stop closes the files that are open on HDFS.
         stop_seconds=60,
-        service=True,
     )
 
 
