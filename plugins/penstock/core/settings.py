@@ -226,6 +226,13 @@ class Names:
     cars_topic: str
     cars_measurement: str
     cars_folder: str
+    wiki_topic: str
+    wiki_measurement: str
+    wiki_folder: str
+    wiki_aggregate_folder: str
+    events_topic: str
+    events_measurement: str
+    events_folder: str
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Names:
@@ -242,6 +249,13 @@ class Names:
             cars_topic=read.text("CARS_TOPIC", "car-transactions-logs"),
             cars_measurement=read.text("CARS_MEASUREMENT", "car_transaction_data"),
             cars_folder=read.text("CARS_HDFS_FOLDER", "/Cars"),
+            wiki_topic=read.text("WIKI_TOPIC", "wiki_changes"),
+            wiki_measurement=read.text("WIKI_MEASUREMENT", "wiki_edits_minute"),
+            wiki_folder=read.text("WIKI_HDFS_FOLDER", "/user/bigdata/flume/raw/wiki_changes"),
+            wiki_aggregate_folder=read.text("WIKI_AGGREGATE_FOLDER", "/user/bigdata/aggregates/wiki_edits_minute"),
+            events_topic=read.text("EVENTS_TOPIC", "events"),
+            events_measurement=read.text("EVENTS_MEASUREMENT", "price_buckets_minute"),
+            events_folder=read.text("EVENTS_HDFS_FOLDER", "/user/bigdata/flume/raw/events"),
         )
 
 
@@ -294,6 +308,30 @@ class Landing:
 def ledger_url(environment: Mapping[str, str] = os.environ) -> str:
     """The PostgreSQL address of the ledger. Raises Fatal where it is not set."""
     return _Reader(environment).required("LEDGER_URL")
+
+
+def recentchange_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Where Wikimedia's recent changes are streamed from."""
+    return _Reader(environment).text("RECENTCHANGE_URL", "https://stream.wikimedia.org/v2/stream/recentchange")
+
+
+def wiki_lateness(environment: Mapping[str, str] = os.environ) -> int:
+    """Seconds that a change may be older than the newest one and still be counted.
+
+    Live, neighbours differ by milliseconds; what a collector catches up on comes in its order too.
+    """
+    return _Reader(environment).number("WIKI_LATENESS_SECONDS", 30)
+
+
+def web_logs_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the web events' log files."""
+    read = _Reader(environment)
+    return Path(read.text("WEB_LOGS", f"{read.text('PENSTOCK_VAR', str(PROJECT / 'var'))}/data/logs")).absolute()
+
+
+def app_url(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The base address of one of our own programs: NAME_URL. Raises Fatal where it is not set."""
+    return _Reader(environment).required(f"{name.upper().replace('-', '_')}_URL").rstrip("/")
 
 
 def spool_folder(environment: Mapping[str, str] = os.environ) -> Path:

@@ -1,0 +1,27 @@
+"""Changes of Wikimedia's wikis: collector -> spool -> Flume -> Kafka -> Spark -> counts per minute; by Flume to HDFS."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from penstock.core import settings
+from penstock.core.contract import Contract
+from penstock.core.pipeline import InfluxMeasurement, RawCopy
+from penstock.core.stream import Aggregate, Stream
+
+WIKI = Stream(
+    name="wiki",
+    contract=Contract.load(settings.INCLUDE / "avro" / "wiki_changes.avsc"),
+    topic=settings.names().wiki_topic,
+    counted_by="wiki-edits-minute",
+    raw_copy=RawCopy(settings.names().wiki_folder, "flume-wiki-hdfs"),
+    aggregate=Aggregate(
+        Contract.load(settings.INCLUDE / "avro" / "wiki_edits_minute.avsc"),
+        InfluxMeasurement(settings.names().wiki_measurement),
+        settings.names().wiki_aggregate_folder,
+    ),
+    lateness=timedelta(seconds=settings.wiki_lateness()),
+    freshness=timedelta(minutes=10),
+    normaliser="penstock.sources.recentchange:normalise",
+    tags=("wiki",),
+)
