@@ -1,4 +1,4 @@
-"""Changes of Wikimedia's wikis: collector -> spool -> Flume -> Kafka -> Spark -> counts per minute; by Flume to HDFS."""
+"""Wikimedia's recent changes: collector -> spool -> Flume -> Kafka -> Spark -> counts a minute; by Flume to HDFS."""
 
 from __future__ import annotations
 
