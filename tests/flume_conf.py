@@ -32,11 +32,17 @@ LOSING_TYPES = {
 ENVIRONMENT = {
     "CARS_HDFS_FOLDER",
     "CARS_TOPIC",
+    "EVENTS_HDFS_FOLDER",
+    "EVENTS_TOPIC",
+    "FLUME_STATE",
     "HDFS_URL",
     "KAFKA_BOOTSTRAP_SERVERS",
     "PENSTOCK_SPOOL",
     "POPULATION_HDFS_FOLDER",
     "POPULATION_TOPIC",
+    "WEB_LOGS",
+    "WIKI_HDFS_FOLDER",
+    "WIKI_TOPIC",
 }
 """What every agent finds in its environment."""
 
@@ -117,7 +123,7 @@ class Conf:
 def violations(agent: str, text: str) -> list[str]:
     """What is wrong with a conf, one phrase each."""
     conf = Conf.parse(agent, text)
-    rules = (_wiring, _types, _environment, _batches, _producers, _consumers, _hdfs, _files)
+    rules = (_wiring, _types, _environment, _batches, _producers, _consumers, _hdfs, _spooled, _tailed)
     return [found for rule in rules for found in rule(conf)]
 
 
@@ -225,15 +231,35 @@ def _hdfs_settings(sink: Component) -> Iterator[str]:
         yield "hides from recovery which files are in progress: leave hdfs.inUseSuffix at .tmp"
 
 
-def _files(conf: Conf) -> Iterator[str]:
+def _spooled(conf: Conf) -> Iterator[str]:
     for source in conf.of("sources"):
         if source.type != "spooldir":
             continue
         if source.settings.get("deserializer", "LINE") == "LINE":
-            longest = source.number("deserializer.maxLineLength", 2048)
-            if longest < _LONGEST_LINE:
-                yield f"{source} cuts lines at {longest} characters: set deserializer.maxLineLength to 1 MB or more"
+            yield from (f"{source} {wrong}" for wrong in _spooled_lines(source))
         if source.settings.get("deletePolicy") != "immediate":
             yield f"{source} stops for good at a file name that it has seen: set deletePolicy = immediate"
         if r"^\\." not in source.settings.get("ignorePattern", ""):
             yield f"{source} reads files that are still being written: ignore hidden names by ignorePattern"
+
+
+def _spooled_lines(source: Component) -> Iterator[str]:
+    longest = source.number("deserializer.maxLineLength", 2048)
+    if longest < _LONGEST_LINE:
+        yield f"cuts lines at {longest} characters: set deserializer.maxLineLength to 1 MB or more"
+    for setting in ("inputCharset", "deserializer.outputCharset"):
+        if source.settings.get(setting, "UTF-8") != "ISO-8859-1":
+            yield f"stops for good at a byte that is no UTF-8: set {setting} = ISO-8859-1, which passes all bytes"
+
+
+def _tailed(conf: Conf) -> Iterator[str]:
+    for source in conf.of("sources"):
+        if source.type != "TAILDIR":
+            continue
+        if "${FLUME_STATE}/" not in source.settings.get("positionFile", ""):
+            yield f"{source} forgets what it has taken: set positionFile to one in ${{FLUME_STATE}}"
+        if source.settings.get("skipToEnd", "false") != "false":
+            yield f"{source} leaves out what was written before it saw a file: set skipToEnd = false"
+        for group in source.settings.get("filegroups", "").split() or ["none"]:
+            if f"filegroups.{group}" not in source.settings:
+                yield f"{source} reads no files: name a group in filegroups and its pattern in filegroups.{group}"

@@ -199,10 +199,53 @@ def test_a_crash_at_the_end_of_a_file_adds_no_empty_event(probe: Probe) -> None:
         ('{"time":9999999999999999}', -1),
         ('{"Year":-2021}', -1),
         ("not JSON", -1),
+        ('{"meta":{"id":"a","dt":"2026-08-04T15:24:29.813Z"},"type":"edit"}', 1785857069813),
+        ('{"meta":{"dt":"2026-08-04T15:24:29Z"}}', 1785857069000),
+        ('{"meta":{"dt":"2019-05-01T00:00:00+00:00"}}', 1556668800000),
+        ('{"meta":{"dt":"2026-08-04T17:24:29.813456+02:00"}}', 1785857069813),
+        (
+            '{"dt":"2001-01-01T00:00:00Z","x":{"meta":{"dt":"2001-01-01T00:00:00Z"}},"meta":{"dt":"2026-08-04T15:24:29Z"}}',
+            1785857069000,
+        ),
+        (
+            '{"comment":"\\"meta\\":{\\"dt\\":\\"2001-01-01T00:00:00Z\\"}","meta":{"dt":"2026-08-04T15:24:29Z"}}',
+            1785857069000,
+        ),
+        (
+            '{"meta":{"uri":"{","x":["}",{"dt":"2001-01-01T00:00:00Z"}],"dt":"2026-08-04T15:24:29Z"},"broken":',
+            1785857069000,
+        ),
+        ('{"meta":{"dt":"2026-08-04T15:24:29"}}', -1),
+        ('{"meta":{"dt":"yesterday"}}', -1),
+        ('{"meta":{"dt":1785857069813}}', -1),
+        ('{"meta":{"dt":"+12026-08-04T15:24:29Z"}}', -1),
+        ('{"meta":"dt"}', -1),
+        ('{"meta":{}}', -1),
+        ('{"comment":"half', -1),
+        ('["meta"]', -1),
     ],
 )
 def test_the_event_time_is_that_of_the_record(probe: Probe, record: str, time: int) -> None:
     assert probe("times", record) == [str(time)]
+
+
+@pytest.mark.parametrize(
+    ("record", "key"),
+    [
+        (
+            '{"meta":{"domain":"a","id":"c96f2492-58e5-4cad-ae11-5b43b8916ddc"},"id":667645}',
+            "c96f2492-58e5-4cad-ae11-5b43b8916ddc",
+        ),
+        ('{"id":"other","log_params":{"meta":{"id":"another"}},"meta":{"id":"Ünique-𝄞"}}', "Ünique-𝄞"),
+        ('{"comment":"{\\"meta\\":{\\"id\\":\\"no\\"}}","meta":{"id":"yes"},"cut', "yes"),
+        ('{"meta":{"id":5}}', "null"),
+        ('{"meta":{"dt":"2026-08-04T15:24:29Z"}}', "null"),
+        ("no JSON", "null"),
+        ("", "null"),
+    ],
+)
+def test_the_key_is_that_of_the_record(probe: Probe, record: str, key: str) -> None:
+    assert probe("keys", record + "\n") == [key]
 
 
 def test_neighbours_of_one_hour_become_a_block_with_the_last_offset(probe: Probe) -> None:

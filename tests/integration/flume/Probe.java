@@ -12,6 +12,8 @@ import java.util.Map;
 import java.util.Random;
 import org.apache.flume.Context;
 import org.apache.flume.Event;
+import org.apache.flume.event.EventBuilder;
+import org.apache.flume.interceptor.Interceptor;
 import org.apache.flume.serialization.DurablePositionTracker;
 import org.apache.flume.serialization.EventDeserializer;
 import org.apache.flume.serialization.ResettableFileInputStream;
@@ -30,6 +32,7 @@ public final class Probe {
       case "flaky" -> flaky(file, Integer.parseInt(arguments[2]));
       case "crash" -> crash(file, Integer.parseInt(arguments[2]), Integer.parseInt(arguments[3]));
       case "times" -> times(file);
+      case "keys" -> keys(file);
       case "blocks" -> blocks(file);
       default -> throw new IllegalArgumentException(arguments[0]);
     }
@@ -85,9 +88,19 @@ public final class Probe {
   }
 
   private static void times(Path file) throws Exception {
-    EventTime time = new EventTime(List.of("time"), List.of("Year", "ID Year"));
+    EventTime time = new EventTime(List.of("time"), List.of("meta.dt"), List.of("Year", "ID Year"));
     for (String line : Files.readAllLines(file)) {
       OUT.println(time.of(line.getBytes(StandardCharsets.UTF_8), -1));
+    }
+  }
+
+  private static void keys(Path file) throws Exception {
+    KeyInterceptor.Builder builder = new KeyInterceptor.Builder();
+    builder.configure(new Context(Map.of("field", "meta.id")));
+    Interceptor keys = builder.build();
+    for (String line : Files.readAllLines(file)) {
+      Event event = EventBuilder.withBody(line, StandardCharsets.UTF_8);
+      OUT.println(keys.intercept(event).getHeaders().get("key"));
     }
   }
 

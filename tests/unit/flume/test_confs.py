@@ -24,7 +24,15 @@ def changed(text: str, setting: str, value: str | None) -> str:
 
 
 def test_there_are_confs() -> None:
-    assert [path.stem for path in CONFS] == ["cars-hdfs", "pop-hdfs", "pop-spool"]
+    assert [path.stem for path in CONFS] == [
+        "cars-hdfs",
+        "events-hdfs",
+        "events-tail",
+        "pop-hdfs",
+        "pop-spool",
+        "wiki-hdfs",
+        "wiki-spool",
+    ]
 
 
 @pytest.mark.parametrize("path", CONFS, ids=lambda path: path.stem)
@@ -73,6 +81,17 @@ def test_what_the_confs_need_from_the_environment_is_known() -> None:
         ("cars-hdfs", "hdfs.filePrefix", "cars", "overwrite the files of another agent"),
         ("cars-hdfs", "hdfs.path", "${HDFS_URL}/Cars", "by date and hour"),
         ("cars-hdfs", "channels.kafka.type", "file", "no event time"),
+        ("wiki-spool", "deserializer.maxLineLength", None, "cuts lines at 2048 characters"),
+        ("wiki-spool", "inputCharset", None, "stops for good at a byte that is no UTF-8: set inputCharset"),
+        ("wiki-spool", "deserializer.outputCharset", "UTF-8", "set deserializer.outputCharset"),
+        ("wiki-spool", "interceptors.key.type", "penstock.flume.Key$Builder", "class Key, which does not exist"),
+        ("wiki-spool", "kafka.producer.acks", "1", "does not wait for all replicas"),
+        ("wiki-hdfs", "kafka.consumer.group.id", "flume-cars-hdfs", "shares its offsets"),
+        ("events-tail", "positionFile", None, "forgets what it has taken"),
+        ("events-tail", "positionFile", "/tmp/positions.json", "forgets what it has taken"),
+        ("events-tail", "filegroups.events", None, "reads no files"),
+        ("events-tail", "kafka.producer.enable.idempotence", None, "may repeat and reorder"),
+        ("events-hdfs", "hdfs.rollSize", "1024", "makes small files"),
     ],
 )
 def test_a_broken_conf_is_found(agent: str, setting: str, value: str | None, found: str) -> None:
@@ -87,6 +106,8 @@ a.sinks = out
 a.sources.in.type = spooldir
 a.sources.in.channels = c
 a.sources.in.deserializer.maxLineLength = 1048576
+a.sources.in.inputCharset = ISO-8859-1
+a.sources.in.deserializer.outputCharset = ISO-8859-1
 a.sources.in.deletePolicy = immediate
 a.sources.in.ignorePattern = ^\\\\..*
 a.sources.in.batchSize = SIZE
@@ -104,6 +125,11 @@ def test_a_batch_must_fit_its_channel_s_transaction() -> None:
     assert violations("a", FILE_CHANNEL.replace("SIZE", "1000")) == []
     broken = violations("a", FILE_CHANNEL.replace("SIZE", "5000"))
     assert [each.split(",")[0] for each in broken] == ["source in has batches of 5000", "sink out has batches of 5000"]
+
+
+def test_a_tailing_source_begins_at_the_beginning() -> None:
+    skipping = conf("events-tail") + "events-tail.sources.logs.skipToEnd = true\n"
+    assert [each for each in violations("events-tail", skipping) if "leaves out what was written before" in each]
 
 
 def test_two_sinks_need_different_file_names() -> None:

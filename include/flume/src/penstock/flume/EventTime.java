@@ -2,15 +2,17 @@ package penstock.flume;
 
 import java.nio.charset.StandardCharsets;
 import java.time.LocalDate;
+import java.time.OffsetDateTime;
 import java.time.ZoneOffset;
-import java.util.ArrayList;
+import java.time.format.DateTimeParseException;
 import java.util.List;
 
 /**
  * Finds the time of the event that a JSON record is about, without parsing all of it.
  *
  * <p>The time is that of the first of the given fields which the record has: a whole number of milliseconds since the
- * epoch, or a year of four digits, as a number or a string, which stands for its 1 January, UTC.
+ * epoch; a text in ISO 8601 with its UTC offset; or a year of four digits, as a number or a string, which stands for its
+ * 1 January, UTC.
  */
 final class EventTime {
   private static final long FIRST = LocalDate.of(1, 1, 1).atStartOfDay(ZoneOffset.UTC).toInstant().toEpochMilli();
@@ -21,25 +23,65 @@ final class EventTime {
 
   private record Field(byte[] quotedName, boolean isYear) {}
 
-  private final List<Field> fields = new ArrayList<>();
+  private final List<Field> millis;
+  private final List<JsonText> texts;
+  private final List<Field> years;
 
-  /** Each list holds names of fields; those of milliseconds are looked for first. */
-  EventTime(List<String> millisFields, List<String> yearFields) {
-    millisFields.forEach(name -> fields.add(new Field(quoted(name), false)));
-    yearFields.forEach(name -> fields.add(new Field(quoted(name), true)));
+  /**
+   * Each list holds names of fields, which are looked for in this order. Those of texts may be inside of other objects:
+   * {@code meta.dt}.
+   */
+  EventTime(List<String> millisFields, List<String> isoFields, List<String> yearFields) {
+    millis = millisFields.stream().map(name -> new Field(quoted(name), false)).toList();
+    texts = isoFields.stream().map(JsonText::new).toList();
+    years = yearFields.stream().map(name -> new Field(quoted(name), true)).toList();
   }
 
   /** The time in ms since the epoch, or {@code otherwise} where the record has none from year 1 to year 9999. */
   long of(byte[] record, long otherwise) {
+    Long time = number(record, millis);
+    if (time == null) {
+      time = text(record);
+    }
+    if (time == null) {
+      time = number(record, years);
+    }
+    return time == null ? otherwise : time;
+  }
+
+  private static Long number(byte[] record, List<Field> fields) {
     for (Field field : fields) {
       for (int at = find(record, field.quotedName, 0); at >= 0; at = find(record, field.quotedName, at)) {
         Long time = value(record, at, field.isYear);
-        if (time != null && FIRST <= time && time <= LAST) {
+        if (time != null && isPossible(time)) {
           return time;
         }
       }
     }
-    return otherwise;
+    return null;
+  }
+
+  private Long text(byte[] record) {
+    for (JsonText each : texts) {
+      String text = each.in(record);
+      Long time = text == null ? null : parse(text);
+      if (time != null && isPossible(time)) {
+        return time;
+      }
+    }
+    return null;
+  }
+
+  private static Long parse(String text) {
+    try {
+      return OffsetDateTime.parse(text).toInstant().toEpochMilli();
+    } catch (DateTimeParseException noTime) {
+      return null;
+    }
+  }
+
+  private static boolean isPossible(long time) {
+    return FIRST <= time && time <= LAST;
   }
 
   /** The time that stands behind a name, or null where that is no key, or has no such value. */

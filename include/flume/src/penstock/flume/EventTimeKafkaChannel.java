@@ -20,7 +20,8 @@ import org.apache.kafka.clients.consumer.ConsumerConfig;
  *   <li>{@code writer}: the name of this process, different at every start, to make file names unique.
  * </ul>
  *
- * <p>Its own settings are {@code eventTime.millis} and {@code eventTime.years}, names of fields separated by commas.
+ * <p>Its own settings are {@code eventTime.millis}, {@code eventTime.iso} and {@code eventTime.years}, names of fields
+ * separated by commas; see {@link EventTime}.
  */
 public final class EventTimeKafkaChannel extends KafkaChannel {
   private static final String TIMESTAMP_HEADER = "timestamp";
@@ -33,6 +34,7 @@ public final class EventTimeKafkaChannel extends KafkaChannel {
     String consumer = KafkaChannelConfiguration.KAFKA_CONSUMER_PREFIX;
     context.put(consumer + ConsumerConfig.INTERCEPTOR_CLASSES_CONFIG, HourBlocks.class.getName());
     context.put(consumer + HourBlocks.MILLIS_FIELDS, context.getString("eventTime.millis", ""));
+    context.put(consumer + HourBlocks.ISO_FIELDS, context.getString("eventTime.iso", ""));
     context.put(consumer + HourBlocks.YEAR_FIELDS, context.getString("eventTime.years", ""));
     context.put(KafkaChannelConfiguration.PARSE_AS_FLUME_EVENT, "false");
     super.configure(context);

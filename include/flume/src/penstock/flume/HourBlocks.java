@@ -21,6 +21,7 @@ import org.apache.kafka.common.TopicPartition;
  */
 public final class HourBlocks implements ConsumerInterceptor<String, byte[]> {
   static final String MILLIS_FIELDS = "penstock.event.time.millis";
+  static final String ISO_FIELDS = "penstock.event.time.iso";
   static final String YEAR_FIELDS = "penstock.event.time.years";
 
   private static final int BLOCK_BYTES = 128 << 10;
@@ -31,7 +32,9 @@ public final class HourBlocks implements ConsumerInterceptor<String, byte[]> {
 
   @Override
   public void configure(Map<String, ?> settings) {
-    eventTime = new EventTime(names(settings.get(MILLIS_FIELDS)), names(settings.get(YEAR_FIELDS)));
+    eventTime =
+        new EventTime(
+            names(settings.get(MILLIS_FIELDS)), names(settings.get(ISO_FIELDS)), names(settings.get(YEAR_FIELDS)));
   }
 
   private static List<String> names(Object setting) {
