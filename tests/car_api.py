@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import requests
 
 from apps.car_api.app import create_app
-from apps.car_api.server import Server
+from apps.server import Server
 from penstock.core import settings
 from penstock.core.contract import Contract
 from penstock.kafka.courier import Courier

@@ -7,7 +7,7 @@ import os
 import sys
 
 from apps.car_api.app import create_app
-from apps.car_api.server import Server
+from apps.server import Server
 from penstock.core import settings
 from penstock.core.contract import Contract
 from penstock.core.errors import Fatal

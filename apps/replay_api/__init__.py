@@ -1,1 +1,1 @@
-"""A stand-in for Open-Meteo and Data USA where there is no internet: the same shapes, and weather by formula."""
+"""A stand-in for Open-Meteo, Data USA and Wikimedia where there is no internet: the same shapes, data by formula."""

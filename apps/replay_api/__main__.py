@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 
-import uvicorn
-
 from apps.replay_api.app import create_app
+from apps.server import Server
 
 
 def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(
-        prog="python -m apps.replay_api", description="Serve the shapes of Open-Meteo and Data USA."
+        prog="python -m apps.replay_api", description="Serve the shapes of Open-Meteo, Data USA and Wikimedia."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8600, help="port to listen on (default: %(default)s)")
     parser.add_argument("--now", type=_moment, help="stop the clock at this time, such as 2026-03-31T07:00Z")
     arguments = parser.parse_args()
-    uvicorn.run(create_app(arguments.now), host=arguments.host, port=arguments.port, log_level="warning")
+    Server(create_app(arguments.now), arguments.host, arguments.port).run()
 
 
 def _moment(text: str) -> datetime:

@@ -2,12 +2,14 @@
 
 `/v1/dwd-icon` and `/v1/forecast` have the recent days and the forecast, `/historical-forecast/v1/forecast` the days
 since 2021, `/archive/v1/archive` those since 1940. `/datausa/tesseract/data.jsonrecords` has the population as Data USA
-gives it now, `/datausa/api/data` as it did before 2026. The header `X-Replay-Fault` spoils one answer, `/faults` the
-next ones, `/clock` sets what the hosts take for now, `/requests` counts what was asked.
+gives it now, `/datausa/api/data` as it did before 2026. `/v2/stream/recentchange` has Wikimedia's recent changes as
+they happen, and `/v2/stream/recentchange/sent` their count. The header `X-Replay-Fault` spoils one answer, `/faults`
+the next ones, `/clock` sets what the hosts take for now, `/requests` counts what was asked.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
@@ -19,9 +21,9 @@ from typing import Any, Literal
 from fastapi import FastAPI, HTTPException, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
-from apps.replay_api import datausa
+from apps.replay_api import datausa, recentchange
 from apps.replay_api.answer import bodies
-from apps.replay_api.faults import Fault, Faults, Kind, error, instead, spoil
+from apps.replay_api.faults import REQUEST_KINDS, Fault, Faults, Kind, error, instead, spoil
 from apps.replay_api.query import BadRequest, Query, Window
 from apps.replay_api.variables import DAILY, HOURLY
 from penstock.core import settings
@@ -47,7 +49,7 @@ HOSTS: Mapping[str, Window] = {
 class FaultRequest(BaseModel):
     """A fault to switch on: it hits the next `times` requests to paths that begin with `path`.
 
-    `seconds` is how long `slow` takes.
+    `seconds` is how long `slow` takes, or a fault of a stream.
     """
 
     kind: Kind
@@ -117,10 +119,12 @@ def create_app(now: datetime | None = None) -> FastAPI:
     state = State(contracts, now)
     app = FastAPI(title="Replay API", description=__doc__)
     app.state.replay = state
+    app.state.stopping = asyncio.Event()
     for path, window in HOSTS.items():
         _add_host(app, path, window, state)
     for path, body in datausa.PATHS.items():
         _add_population(app, path, body, state)
+    recentchange.add_recent_changes(app, state.faults, lambda request: _refused_stream(request, state))
     _add_controls(app, state)
     return app
 
@@ -147,12 +151,19 @@ def _answered(request: Request, state: State, answer: Callable[[Fault | None], R
     return response
 
 
+def _refused_stream(request: Request, state: State) -> Response | None:
+    fault = _fault_of(request, state)
+    refusal = instead(fault.kind, reason_first=state.turn()) if fault else None
+    state.count(request.url.path, refusal.status_code if refusal else 200)
+    return refusal
+
+
 def _fault_of(request: Request, state: State) -> Fault | None:
     named = request.headers.get(FAULT_HEADER)
     if named is None:
         return state.faults.next(request.url.path)
-    if named not in set(Kind):
-        raise HTTPException(422, f"{FAULT_HEADER} {named!r} is none of {', '.join(Kind)}")
+    if named not in REQUEST_KINDS:
+        raise HTTPException(422, f"{FAULT_HEADER} {named!r} is none of {', '.join(sorted(REQUEST_KINDS))}")
     return Fault(Kind(named))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,10 @@ from fastapi import Response
 
 _HTML = "<html><body><h1>Bad gateway</h1></body></html>"
 _LIMIT = "{} API request limit exceeded. Please try again {}."
+
+
+RETRY_AFTER_SECONDS = 2
+"""What the fault `429` asks for."""
 
 
 class Kind(StrEnum):
@@ -44,6 +48,22 @@ class Kind(StrEnum):
     NO_YEAR = "no-year"
     JUNK_ROW = "junk-row"
     REVISED = "revised"
+    TOO_MANY = "429"
+    CLOSE = "close"
+    STALL = "stall"
+    HALF_FRAME = "half-frame"
+    DUPLICATE = "duplicate"
+    OUT_OF_ORDER = "out-of-order"
+    CANARY = "canary"
+    JUNK_FRAME = "junk-frame"
+
+
+STREAM_KINDS = frozenset(
+    {Kind.CLOSE, Kind.STALL, Kind.HALF_FRAME, Kind.DUPLICATE, Kind.OUT_OF_ORDER, Kind.CANARY, Kind.JUNK_FRAME}
+)
+"""Those that spoil a stream while it flows."""
+
+REQUEST_KINDS = frozenset(Kind) - STREAM_KINDS
 
 
 _ERRORS: Mapping[Kind, tuple[int, str]] = {
@@ -51,6 +71,7 @@ _ERRORS: Mapping[Kind, tuple[int, str]] = {
     Kind.LIMIT_HOUR: (429, _LIMIT.format("Hourly", "in the next hour")),
     Kind.LIMIT_DAY: (429, _LIMIT.format("Daily", "tomorrow")),
     Kind.CONCURRENT: (429, "Too many concurrent requests"),
+    Kind.TOO_MANY: (429, "Too Many Requests"),
     Kind.REFUSED: (400, "Refused on request"),
     Kind.NOT_FOUND: (404, "Not found"),
     Kind.SERVER_ERROR: (500, "Internal Server Error"),
@@ -61,9 +82,9 @@ _ERRORS: Mapping[Kind, tuple[int, str]] = {
 
 @dataclass
 class Fault:
-    """One fault: how many more requests it hits, and how long `slow` takes, in seconds.
+    """One fault: how many more requests it hits, and how long `slow` or a fault of a stream takes, in seconds.
 
-    It hits only requests whose path begins with `path`.
+    It hits only requests whose path begins with `path`, and streams that are open there.
     """
 
     kind: Kind
@@ -94,10 +115,13 @@ class Faults:
         with self._lock:
             return list(self._pending)
 
-    def next(self, path: str) -> Fault | None:
-        """The fault of the next request, which is to `path` and is counted."""
+    def next(self, path: str, kinds: Collection[Kind] = REQUEST_KINDS) -> Fault | None:
+        """The fault of the next request, which is to `path` and is counted; or, of STREAM_KINDS, of its stream."""
+        if not self._pending:
+            return None
         with self._lock:
-            fault = next((each for each in self._pending if path.startswith(each.path)), None)
+            hits = (each for each in self._pending if each.kind in kinds and path.startswith(each.path))
+            fault = next(hits, None)
             if fault is not None:
                 fault.times -= 1
                 if fault.times < 1:
@@ -117,7 +141,10 @@ def instead(kind: Kind, *, reason_first: bool) -> Response | None:
         return Response(_HTML, media_type="text/html")
     if kind in _ERRORS:
         status, reason = _ERRORS[kind]
-        return error(status, reason, reason_first=reason_first)
+        response = error(status, reason, reason_first=reason_first)
+        if kind is Kind.TOO_MANY:
+            response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return response
     return None
 
 
