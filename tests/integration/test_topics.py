@@ -6,6 +6,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from penstock.core.errors import Fatal, Retry
 from penstock.kafka.shared import topic_id
 from penstock.kafka.topics import EVENT_TIMED, Topic, describe, ensure
+from penstock.kafka.topics_file import declared
 
 pytestmark = pytest.mark.integration
 
@@ -99,3 +100,12 @@ def test_all_topics_are_described_but_internal_ones(servers, unique):
 def test_describing_a_topic_that_does_not_exist_is_fatal(servers, unique):
     with pytest.raises(Fatal, match=unique):
         describe(servers, unique)
+
+
+def test_the_platforms_topics_are_applied_once(servers, unique):
+    variables = ("HOURLY_DATA", "DAILY_DATA", "POPULATION", "CARS", "WIKI", "EVENTS")
+    topics = declared(environment={f"{name}_TOPIC": f"{unique}-{name.lower()}" for name in variables})
+    assert len(ensure(servers, topics)) == len(topics) == 12
+    assert ensure(servers, topics) == []
+    assert partitions(servers, f"{unique}-events") == 4
+    assert setting(servers, f"{unique}-events", "message.timestamp.type") == "LogAppendTime"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -200,4 +201,5 @@ class Connection:
             self._refusal = error
         elif error.name() in _AWAY and not self._away:
             self._away = True
-            _log.warning("Kafka at %s does not answer: waiting for it, up to %.0f s", self.address, self.left)
+            limit = "" if math.isinf(self.deadline) else f", up to {self.left:.0f} s"
+            _log.warning("Kafka at %s does not answer: waiting for it%s", self.address, limit)

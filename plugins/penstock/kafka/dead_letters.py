@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class DeadLetter:
             reason=reason,
             value=message.value or b"",
             batch_id=message.batch_id,
-            as_of=headers.time(message.headers),
+            as_of=_readable_time(message.headers),
             origin=Origin(message.topic, message.partition, message.offset),
         )
 
@@ -160,6 +161,42 @@ def forward(
     return outbox.acked
 
 
+class LetterBox:
+    """Sends letters as they come up, over one connection; not for several threads."""
+
+    def __init__(self, kafka: settings.Kafka, dead_letter_topic: str, config: Mapping[str, str] | None = None) -> None:
+        """`config` holds further client settings."""
+        self._kafka = kafka
+        self._topic = dead_letter_topic
+        self._config = config
+        self._opened: tuple[Connection, Outbox] | None = None
+
+    def send(self, letters: Iterable[DeadLetter], *, timeout: float) -> None:
+        """Send `letters`, and wait up to `timeout` seconds until all replicas have them.
+
+        Raises Retry or Fatal where one was not acknowledged. Then all are to be sent again: they keep their ids.
+        """
+        wanted = list(letters)
+        if not wanted:
+            return
+        try:
+            outbox = self._open(timeout)
+            for each in wanted:
+                each.send(outbox)
+            outbox.settle()
+        except BaseException:
+            self._opened = None  # what is still in its queue is dropped with it
+            raise
+
+    def _open(self, timeout: float) -> Outbox:
+        if self._opened is None:
+            connection = Connection(self._kafka.bootstrap_servers, self._config, time.monotonic() + timeout)
+            self._opened = connection, Outbox(connection, _producer(connection), self._topic)
+        connection, outbox = self._opened
+        connection.deadline = time.monotonic() + timeout
+        return outbox
+
+
 def read(
     kafka: settings.Kafka,
     dead_letter_topic: str,
@@ -175,6 +212,14 @@ def read(
     everything = extent(kafka, dead_letter_topic, timeout=timeout, config=config)
     for message in read_messages(kafka, dead_letter_topic, everything, batch_id, timeout=timeout, config=config):
         yield DeadLetter.parse(message)
+
+
+def _readable_time(found: Mapping[str, bytes]) -> datetime | None:
+    """The as-of time in the headers of a record, or None where it is none: that may be why it was set aside."""
+    try:
+        return headers.time(found)
+    except Fatal:
+        return None
 
 
 def _producer(connection: Connection) -> Producer:

@@ -1,4 +1,4 @@
-"""How far a consumer group is behind: the committed records of a topic that it has not yet taken."""
+"""How far a consumer group is: the committed records of a topic that it has, and has not yet, taken."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 
 
 class Lag:
-    """Measures lags with one client, which threads may share."""
+    """Measures, and for who keeps its progress elsewhere commits, with one client, which threads may share."""
 
     def __init__(self, kafka: Kafka, config: Mapping[str, str] | None = None) -> None:
         """`config` holds further client settings."""
@@ -45,6 +45,21 @@ class Lag:
         if any(self._holds_a_record(topic, each) for each in behind):
             return sum(each.end - each.start for each in behind)
         return 0
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """{partition: one past the last offset that can be read now}. Raises as `of` does."""
+        return self._offsets(topic, self._partitions(topic), _LATEST)
+
+    def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Commit {partition: offset} for a group without members, whose progress is kept elsewhere.
+
+        Raises as `of` does.
+        """
+        progress = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+        asked = self._admin.alter_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, progress)], request_timeout=_TIMEOUT_SECONDS
+        )
+        self._answer(f"committing offsets of the group {group}", partial(asked[group].result, _TIMEOUT_SECONDS))
 
     def _behind(self, group: str, topic: str) -> list[OffsetRange]:
         committed = self._committed(group, topic)
@@ -92,6 +107,10 @@ class Lag:
                     del self._known[key]
                 self._known[topic, offsets] = known
         return known
+
+    def progress(self, group: str, topic: str) -> Mapping[int, int]:
+        """{partition: offset} of what the group has committed. Raises as `of` does."""
+        return self._committed(group, topic)
 
     def _answer(self, doing: str, ask: Callable[[], Answer]) -> Answer:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -100,6 +101,28 @@ def extent(
         consumer.close()
 
 
+def since(kafka: settings.Kafka, topic: str, at: datetime, *, timeout: float = 30.0) -> tuple[OffsetRange, ...]:
+    """The ranges from the first record with a timestamp at or after `at` to what can be read now, by partition.
+
+    Raises as `read` does.
+    """
+    whole = extent(kafka, topic, timeout=timeout)
+    connection = Connection(kafka.bootstrap_servers, None, time.monotonic() + timeout)
+    consumer = connection.open(Consumer, _DEFAULTS, _REQUIRED)
+    try:
+        asked = [TopicPartition(topic, each.partition, int(at.timestamp() * 1000)) for each in whole]
+        doing = f"looking up the offsets of {topic} at {at:%Y-%m-%dT%H:%M:%SZ}"
+        found = connection.wait(doing, partial(consumer.offsets_for_times, asked), consumer.poll)
+    finally:
+        consumer.close()
+    begins = {each.partition: each.offset for each in found}
+    # A negative offset stands for the end: there is no record that late.
+    return tuple(
+        OffsetRange(each.partition, begins[each.partition] if begins[each.partition] >= 0 else each.end, each.end)
+        for each in whole
+    )
+
+
 def _committed(
     consumer: Consumer, connection: Connection, topic: str, wanted: OffsetRange, timeout: float
 ) -> Iterator[Message]:
@@ -117,7 +140,7 @@ def _committed(
             else:
                 readable = message.offset() + 1
                 if message.offset() < wanted.end:
-                    yield _message(message)
+                    yield message_of(message)
             if readable >= wanted.end:
                 return
         if messages:
@@ -144,7 +167,8 @@ def _partition_end(message: Any, error: KafkaError, connection: Connection, want
     raise explain(error, connection.address, f"reading {topic}")
 
 
-def _message(raw: Any) -> Message:
+def message_of(raw: Any) -> Message:
+    """A record as the client gave it, which must be no error."""
     return Message(
         topic=raw.topic(),
         partition=raw.partition(),

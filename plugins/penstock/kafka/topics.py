@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import (
@@ -22,9 +22,12 @@ from confluent_kafka.admin import (
 )
 
 from penstock.core.counts import OffsetRange
-from penstock.core.errors import Fatal
+from penstock.core.errors import Fatal, Retry
 from penstock.kafka.client import Connection, explain
 
+Answer = TypeVar("Answer")
+
+_PAUSE_SECONDS = 0.2
 _FOREVER = str((1 << 63) - 1)
 
 EVENT_TIMED: Mapping[str, str] = {
@@ -166,6 +169,17 @@ class _Broker:
             raise explain(error.args[0], self._connection.address, doing) from error
 
 
+def _once_led(connection: Connection, ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returns. A topic that was just made may not have its leaders yet, which passes in a moment."""
+    while True:
+        try:
+            return ask()
+        except Retry:
+            if connection.left < _PAUSE_SECONDS:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+
+
 @dataclass(frozen=True)
 class Description:
     """A topic as it is, with the offsets [start, end) that each partition holds."""
@@ -186,10 +200,11 @@ def describe(
     config: Mapping[str, str] | None = None,
 ) -> list[Description]:
     """The topics of the broker but its internal ones, or the one named. Raises as `ensure` does."""
-    broker = _Broker(Connection(bootstrap_servers, config, time.monotonic() + timeout))
+    connection = Connection(bootstrap_servers, config, time.monotonic() + timeout)
+    broker = _Broker(connection)
     existing = broker.existing()
     if name is not None and name not in existing:
         raise Fatal(f"there is no topic {name}; there are {', '.join(sorted(existing))}")
     names = [name] if name else sorted(each for each in existing if not each.startswith("__"))
-    ranges = broker.ranges({each: existing[each] for each in names})
+    ranges = _once_led(connection, lambda: broker.ranges({each: existing[each] for each in names}))
     return [Description(each, tuple(ranges[each])) for each in names]

@@ -1,0 +1,120 @@
+"""How far every consumer group of the cluster is behind, partition by partition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from penstock.core.errors import Fatal, Retry
+from penstock.kafka.client import Connection, explain
+from penstock.kafka.progress import reached
+
+_UNLISTED = "the groups of another broker"
+_LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class PartitionLag:
+    """A group on a partition: the next record it takes, and the partition's end, both as offsets."""
+
+    group: str
+    topic: str
+    partition: int
+    current: int
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """The offsets in between, where the group has committed any."""
+        return max(0, self.end - self.current)
+
+
+@dataclass(frozen=True)
+class Lags:
+    """What was found, and {group: why nothing could be found out about it}."""
+
+    partitions: tuple[PartitionLag, ...]
+    failed: Mapping[str, str]
+
+
+class GroupLags:
+    """Measures with one client. Not to be shared by threads."""
+
+    def __init__(self, bootstrap_servers: str, config: Mapping[str, str] | None = None, timeout: float = 5.0) -> None:
+        """`timeout` is that of each question in seconds; `config` holds further client settings."""
+        self._address = bootstrap_servers
+        self._timeout = timeout
+        self._admin = Connection(bootstrap_servers, config, time.monotonic()).open(AdminClient)
+
+    def measure(self) -> Lags:
+        """All groups that have committed something. Raises Retry where Kafka is away, Fatal where it refuses."""
+        committed, failed = self._committed()
+        positions = [each for of_group in committed.values() for each in of_group]
+        ends = self._ends({(each.topic, each.partition) for each in positions})
+        found = []
+        for group, of_group in committed.items():
+            for each in of_group:
+                end = ends.get((each.topic, each.partition))
+                if end is None:
+                    failed.setdefault(group, f"the end of {each.topic}-{each.partition} is not known: is it deleted?")
+                else:
+                    current = reached(each.offset, each.metadata)
+                    found.append(PartitionLag(group, each.topic, each.partition, current, end))
+        return Lags(tuple(sorted(found, key=lambda each: (each.group, each.topic, each.partition))), failed)
+
+    def _committed(self) -> tuple[dict[str, list[TopicPartition]], dict[str, str]]:
+        """{group: its commits}, and the groups that could not be asked."""
+        listing = self._admin.list_consumer_groups(request_timeout=self._timeout)
+        doing = "listing the consumer groups"
+        listed = self._answer(doing, listing)
+        if listed.errors and not listed.valid:
+            raise explain(listed.errors[0], self._address, doing)
+        asked = {
+            each.group_id: self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(each.group_id)], request_timeout=self._timeout
+            )[each.group_id]
+            for each in listed.valid
+        }
+        committed = dict[str, list[TopicPartition]]()
+        failed = dict[str, str]()
+        if listed.errors:
+            failed[_UNLISTED] = str(explain(listed.errors[0], self._address, doing))
+        for group, future in asked.items():
+            try:
+                found = self._answer(f"looking up the group {group}", future)
+            except (Retry, Fatal) as error:
+                failed[group] = str(error)
+            else:
+                committed[group] = [each for each in found.topic_partitions if each.offset >= 0 and not each.error]
+        return committed, failed
+
+    def _ends(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """What read_committed readers can reach; a partition that does not answer is left out."""
+        if not partitions:
+            return {}
+        asked = self._admin.list_offsets(
+            {TopicPartition(topic, partition): _LATEST for topic, partition in partitions},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout,
+        )
+        ends = {}
+        for each, future in asked.items():
+            try:
+                ends[each.topic, each.partition] = future.result(2 * self._timeout).offset
+            except (KafkaException, TimeoutError):
+                continue  # said of each of its groups
+        return ends
+
+    def _answer(self, doing: str, future: Future[Any]) -> Any:
+        try:
+            return future.result(2 * self._timeout)
+        except KafkaException as error:
+            raise explain(error.args[0], self._address, doing) from error
+        except TimeoutError as error:
+            raise Retry(f"Kafka at {self._address} did not answer in time while {doing}") from error
