@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from penstock.core.errors import Fatal
+from penstock.core.errors import Fatal, PenstockError, Retry
 from penstock.core.settings import Supervisor, ledger_url
 from penstock.services import SERVICES
 
 if TYPE_CHECKING:
     from penstock.ledger.services import Services
+    from penstock.services.landing_wait import LandingWait
     from penstock.services.watch import Look, Watch
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,46 @@ class ServiceTrigger(BaseTrigger):
             )
         except Exception as error:  # noqa: BLE001 - whatever keeps Airflow from writing it, the service is watched
             log.warning("the state of %s could not be written as an XCom: %s", self.service, type(error).__name__)
+
+
+class LandingTrigger(BaseTrigger):
+    """Waits until a pipeline's stream has landed up to some offsets: see `LandingWait`.
+
+    Args:
+        pipeline: The pipeline's name.
+        wanted: {partition: one past the last offset}; XComs make the keys text.
+    """
+
+    def __init__(self, pipeline: str, wanted: Mapping[Any, int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.pipeline = pipeline
+        self.wanted = {int(partition): end for partition, end in wanted.items()}
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What the triggerer needs to make it again."""
+        wanted = {str(partition): end for partition, end in self.wanted.items()}
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"pipeline": self.pipeline, "wanted": wanted}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: {} once all has landed, else the error as {"kind": ..., "message": ...}."""
+        from penstock.services.landing_wait import LOOK_SECONDS
+
+        try:
+            wait = await _in_thread(self._wait)
+            while not await _in_thread(wait.over):  # noqa: ASYNC110 - Kafka tells nobody, it has to be asked
+                await asyncio.sleep(LOOK_SECONDS)
+        except PenstockError as error:
+            kind = Retry if isinstance(error, Retry) else Fatal
+            yield TriggerEvent({"kind": kind.__name__, "message": str(error)})  # type: ignore[no-untyped-call]
+            return
+        yield TriggerEvent({})  # type: ignore[no-untyped-call]
+
+    def _wait(self) -> LandingWait:
+        from penstock.pipelines import PIPELINES
+        from penstock.services.landing_wait import LandingWait, looks
+
+        pipeline = PIPELINES[self.pipeline]
+        return LandingWait(pipeline, self.wanted, looks(pipeline))
 
 
 def _event(end: str, state: str, reason: str, news: Sequence[str]) -> TriggerEvent:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, TypeAlias
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
 
 from penstock.core.errors import Fatal, Retry
 
@@ -67,6 +69,39 @@ def connect(address: Address, statement_timeout: float = _STATEMENT_TIMEOUT_SECO
         if any(each in reason for each in _REFUSALS):
             raise Fatal(f"the ledger at {address} refuses the connection, check LEDGER_URL: {reason}") from error
         raise Retry(f"the ledger at {address} can't be reached: {reason}") from error
+
+
+class Kept:
+    """One session that is kept, which threads may share; it is made anew after a failure."""
+
+    def __init__(self, url: str) -> None:
+        """Raises Fatal where `url` is no PostgreSQL address."""
+        self.address = Address(url)
+        self._session: Connection | None = None
+        self._turn = Lock()
+
+    def close(self) -> None:
+        """End the session."""
+        with self._turn:
+            self._end()
+
+    def execute(self, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of one statement. Raises Retry where the database is away, and Fatal where it refuses."""
+        with self._turn, translated(self.address):
+            try:
+                if self._session is None:
+                    self._session = connect(self.address)
+                with self._session.cursor(row_factory=dict_row) as cursor:
+                    cursor.execute(statement, values)
+                    return cursor.fetchall() if cursor.description else []
+            except BaseException:
+                self._end()
+                raise
+
+    def _end(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
 @contextmanager

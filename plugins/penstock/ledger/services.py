@@ -7,10 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Lock
 from typing import Any
-
-from psycopg.rows import dict_row
 
 from penstock.core.service import Desired, State
 from penstock.ledger import postgres
@@ -108,29 +105,26 @@ class Services:
 
     def __init__(self, url: str) -> None:
         """Raises Fatal where `url` is no PostgreSQL address."""
-        self._address = postgres.Address(url)
-        self._kept: postgres.Connection | None = None
-        self._turn = Lock()
+        self._session = postgres.Kept(url)
 
     def __repr__(self) -> str:
-        return f"Services({self._address})"
+        return f"Services({self._session.address})"
 
     def close(self) -> None:
         """End the session."""
-        with self._turn:
-            self._end_session()
+        self._session.close()
 
     def desire(self, name: str, desired: Desired, by: str) -> None:
         """Write down what a person, `by` name, wants; the restart budget begins anew."""
-        self._execute(_DESIRE, {"name": name, "desired": desired, "by": by})
+        self._session.execute(_DESIRE, {"name": name, "desired": desired, "by": by})
 
     def take_watch(self, name: str, watcher: str) -> None:
         """Make `watcher` the one that may act; an earlier one finds out when it next asks for its orders."""
-        self._execute(_TAKE_WATCH, {"name": name, "watcher": watcher})
+        self._session.execute(_TAKE_WATCH, {"name": name, "watcher": watcher})
 
     def orders(self, name: str, window: timedelta) -> Orders:
         """What a watch of `name` must know; the defaults where the ledger has not heard of it."""
-        rows = self._execute(_ORDERS, {"name": name, "window": window})
+        rows = self._session.execute(_ORDERS, {"name": name, "window": window})
         if not rows:
             return Orders()
         (row,) = rows
@@ -139,18 +133,20 @@ class Services:
 
     def seen(self, name: str, state: State, reason: str, pid: int | None) -> None:
         """Write down what a look has found."""
-        self._execute(
+        self._session.execute(
             _SEEN, {"name": name, "state": state, "reason": reason[:_LONGEST_REASON].replace("\0", ""), "pid": pid}
         )
 
     def restarted(self, name: str, reason: str) -> None:
         """Count one restart; to be called before it is made, so that one that fails counts as well."""
-        self._execute(_ADD, {"name": name})
-        self._execute(_RESTARTED, {"name": name, "reason": reason[:_LONGEST_REASON].replace("\0", "")})
+        self._session.execute(_ADD, {"name": name})
+        self._session.execute(_RESTARTED, {"name": name, "reason": reason[:_LONGEST_REASON].replace("\0", "")})
 
     def rows(self, names: Sequence[str] | None = None) -> list[ServiceRow]:
         """The services, all where no `names` are given, in the order of their names."""
-        found = self._execute(_ROWS, {"names": None if names is None else list(names), "window": timedelta(days=1)})
+        found = self._session.execute(
+            _ROWS, {"names": None if names is None else list(names), "window": timedelta(days=1)}
+        )
         return [
             ServiceRow(
                 **row
@@ -170,26 +166,10 @@ class Services:
 
         The lock is that of a session of its own: it ends with its holder, however that ends.
         """
-        with postgres.translated(self._address), closing(postgres.connect(self._address)) as session:
+        address = self._session.address
+        with postgres.translated(address), closing(postgres.connect(address)) as session:
             ((alone,),) = session.execute("SELECT pg_try_advisory_lock(%s)", (_lock_key(name),)).fetchall()
             yield bool(alone)
-
-    def _execute(self, statement: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-        with self._turn, postgres.translated(self._address):
-            try:
-                if self._kept is None:
-                    self._kept = postgres.connect(self._address)
-                with self._kept.cursor(row_factory=dict_row) as cursor:
-                    cursor.execute(statement, values)
-                    return cursor.fetchall() if cursor.description else []
-            except BaseException:
-                self._end_session()
-                raise
-
-    def _end_session(self) -> None:
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
 
 
 def _lock_key(name: str) -> int:

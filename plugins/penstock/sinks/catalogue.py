@@ -30,12 +30,13 @@ def open_sink(
     *,
     patience: float = PATIENCE_SECONDS,
     contested: bool = True,
+    endless: bool = False,
     shared: bool = False,
 ) -> Sink:
     """The sink, with connections of its own, or with `shared` those of this process.
 
     `contested` says whether newer rows may be in place of those to be written: only a sink without write timestamps
-    needs to know.
+    needs to know. `endless` says that the landing never ends, so that it cannot remember what it wrote.
     """
     if isinstance(where, settings.Cassandra):
         from penstock.sinks.cassandra import CassandraSink, process_session
@@ -44,5 +45,5 @@ def open_sink(
         return CassandraSink(where, sink.name, contract, session=session, patience=patience)
     from penstock.sinks.influxdb import InfluxSink
 
-    influx: Sink = InfluxSink(where, sink.name, contract, patience=patience, contested=contested)
+    influx: Sink = InfluxSink(where, sink.name, contract, patience=patience, contested=contested, endless=endless)
     return influx

@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 
 from penstock.core.contract import Contract
-from penstock.core.counts import Produced
 from penstock.core.pipeline import Wire
 from penstock.sinks import json_rows
 from penstock.sinks.columns import Mask, taken
 from penstock.sinks.json_rows import Decoded
 from penstock.sinks.landing import Request
+from penstock.sinks.shares import Share
 
 
 class Decode(Protocol):
-    """Decodes the column `record` of a window. `by_others` says that no batch of ours produced these."""
+    """Decodes the column `record` of a window, which has the records of one share alone."""
 
-    def __call__(self, window: pa.RecordBatch, produced: Produced, *, by_others: bool) -> Decoded:
+    def __call__(self, window: pa.RecordBatch, share: Share) -> Decoded:
         """Rows that decode, though they may break the contract, and what is wrong with the others."""
         ...
 
@@ -36,8 +36,9 @@ class _Json:
         self._contract = request.contract
         self._normalise = json_rows.normaliser(request.normaliser)
 
-    def __call__(self, window: pa.RecordBatch, produced: Produced, *, by_others: bool) -> Decoded:  # noqa: ARG002
-        return json_rows.decode(window.column("record"), self._contract, self._normalise if by_others else None)
+    def __call__(self, window: pa.RecordBatch, share: Share) -> Decoded:
+        normalise = self._normalise if share.by_others else None
+        return json_rows.decode(window.column("record"), self._contract, normalise)
 
 
 class _Avro:
@@ -49,13 +50,13 @@ class _Avro:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
 
-    def __call__(self, window: pa.RecordBatch, produced: Produced, *, by_others: bool) -> Decoded:  # noqa: ARG002
+    def __call__(self, window: pa.RecordBatch, share: Share) -> Decoded:
         records = window.column("record")
         rows = pa.RecordBatch.from_arrays(records.flatten(), names=[each.name for each in records.type])
         unframed = records.is_null().to_numpy(zero_copy_only=False)
         undecoded = rows.column(self._contract.key[0]).is_null().to_numpy(zero_copy_only=False) & ~unframed
         broken = dict.fromkeys(_true(unframed), "the value does not begin with the id of a schema of its batch")
-        broken |= dict.fromkeys(_true(undecoded), f"the value does not decode by schema {produced.schema_id}")
+        broken |= dict.fromkeys(_true(undecoded), f"the value does not decode by schema {share.schema_id}")
         where = np.flatnonzero(~(unframed | undecoded))
         return Decoded(taken(rows, where), where, broken)
 

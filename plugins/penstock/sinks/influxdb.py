@@ -16,6 +16,7 @@ from penstock.sinks import influxdb_measurement
 from penstock.sinks.base import AsOf, Written
 from penstock.sinks.columns import physical_rows
 from penstock.sinks.influxdb_http import InfluxHttp, Series, quoted
+from penstock.sinks.influxdb_recall import recall
 from penstock.sinks.line_protocol import AS_OF, NANOSECONDS, LineProtocol, Times, point_times, unstorable_tags
 from penstock.sinks.patience import PATIENCE_SECONDS
 from penstock.sinks.points import Mask, Points, Rows, WrittenPoints, identities, key_checks
@@ -38,6 +39,8 @@ class InfluxSink:
     * `contested`, it asks before each write for newer points at the rows' times, and leaves those rows out. Between
       question and write another writer may come; who cannot rule that out holds a lock on the measurement.
     * Otherwise whoever lands has asked once, with `newest`, and keeps others away meanwhile: rows are written at once.
+    * `endless`, it belongs to a landing that never ends and cannot keep its points in memory: before each write it
+      recalls from the measurement what is there at the rows' times, and takes it for its own. It needs that lock too.
 
     `patience` is how long InfluxDB may be away, in seconds.
     """
@@ -50,12 +53,14 @@ class InfluxSink:
         *,
         patience: float = PATIENCE_SECONDS,
         contested: bool = True,
+        endless: bool = False,
         compress: bool = False,
     ) -> None:
         self._where = where
         self._measurement = measurement
         self._contract = contract
-        self._contested = contested
+        self._contested = contested and not endless
+        self._endless = endless
         self._protocol = LineProtocol(measurement, contract)
         self._http = InfluxHttp(where, patience=patience, compress=compress)
         self._written = WrittenPoints()
@@ -95,6 +100,9 @@ class InfluxSink:
         rejects |= unstorable_tags(rows, self._contract.tags)
         good = np.setdiff1d(np.arange(rows.num_rows), list(rejects)) if rejects else np.arange(rows.num_rows)
         points = self._points(rows, times, stamps, good)
+        if self._endless:
+            there = recall(self._http, self._measurement, self._contract, points.take(good), times[good])
+            self._written.remember(there)
         verdict = self._written.judge(points.take(good))
         rejects |= {int(row): self._taken(rows, times, int(row)) for row in good[verdict.taken]}
         write = good[verdict.write]
@@ -147,7 +155,7 @@ class InfluxSink:
     def _taken(self, rows: pa.RecordBatch, times: Times, row: int) -> str:
         tags = "".join(f", {name} {rows.column(name)[row].as_py()!r}" for name in self._contract.tags)
         return (
-            f"another record of this landing has its point, {self._measurement}{tags}, time {times[row]} ns: "
+            f"another record has its point, {self._measurement}{tags}, time {times[row]} ns: "
             f"InfluxDB keeps one for the same tags and time"
         )
 

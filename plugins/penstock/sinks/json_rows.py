@@ -15,7 +15,7 @@ import pyarrow.json
 from penstock.core.contract import Contract
 from penstock.core.errors import Fatal, Reject
 from penstock.core.record import Record
-from penstock.sinks.columns import arrow_schema
+from penstock.sinks.columns import arrow_schema, physical_rows, taken, violations
 from penstock.sinks.keys import Indices
 
 Normaliser: TypeAlias = Callable[[Any], Record]
@@ -57,6 +57,15 @@ def decode(values: pa.Array, contract: Contract, normalise: Normaliser | None = 
         return _one_by_one(values.to_pylist(), contract, normalise)
     options = pyarrow.json.ParseOptions(_unjudged(contract), unexpected_field_behavior="error")
     return _decoded(values.to_pylist(), 0, contract, options)
+
+
+def judged(decoded: Decoded, contract: Contract) -> Decoded:
+    """Only the rows that keep the contract, in its physical types, and what is wrong with all others."""
+    rows, where = physical_rows(decoded.rows, contract), decoded.where
+    violating = violations(rows, contract)
+    broken = dict(decoded.rejects) | {int(where[row]): reason for row, reason in violating.items()}
+    good = np.setdiff1d(np.arange(rows.num_rows), list(violating)) if violating else np.arange(rows.num_rows)
+    return Decoded(taken(rows, good), where[good], broken)
 
 
 def _decoded(values: Sequence[bytes | None], start: int, contract: Contract, options: Any) -> Decoded:

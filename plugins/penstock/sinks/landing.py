@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.core.contract import Contract
 from penstock.core.counts import Extent, Landed, OffsetRange, Produced
-from penstock.core.errors import Fatal, PenstockError
+from penstock.core.errors import Fatal, PenstockError, Retry
 from penstock.core.pipeline import CassandraTable, InfluxMeasurement, SinkSpec, Wire
 from penstock.sinks.patience import PATIENCE_SECONDS
 
@@ -158,7 +158,8 @@ def write_report(path: Path, landed: Sequence[Landed], seconds: Mapping[str, flo
 
 def write_error(report: Path, error: PenstockError) -> None:
     """Write `error.json` beside the report that there will not be: {"kind": "Retry" or "Fatal", "message": ...}."""
-    _write(report.with_name("error.json"), {"kind": type(error).__name__, "message": str(error)})
+    kind = Retry if isinstance(error, Retry) else Fatal
+    _write(report.with_name("error.json"), {"kind": kind.__name__, "message": str(error)})
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:

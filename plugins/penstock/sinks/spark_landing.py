@@ -10,7 +10,7 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - its usual name
 from pyspark.sql.avro.functions import from_avro
 
@@ -20,7 +20,7 @@ from penstock.core.counts import Landed, OffsetRange
 from penstock.core.errors import Fatal, PenstockError, Retry
 from penstock.core.pipeline import Wire
 from penstock.sinks.catalogue import Address
-from penstock.sinks.lander import OUTCOME_DDL, Lander
+from penstock.sinks.lander import Lander
 from penstock.sinks.landing import Request, Tally, account, reads
 from penstock.sinks.prepare import Prepared, Writers
 
@@ -29,6 +29,9 @@ _ONE_TASK = 20_000
 
 _MAGIC = b"\x00"
 _ID_BYTES = 4
+
+METADATA = ("partition", "offset", "timestamp", "headers")
+"""What Lander needs of each record beside `record`."""
 
 _ERRORS = {each.__name__: each for each in (Retry, Fatal)}
 
@@ -43,17 +46,23 @@ def land(
     records = _records(spark, request, prepared.writers, kafka)
     if request.records <= _ONE_TASK:
         records = records.coalesce(1)
+    outcomes = landed(records, Lander(request, kafka, where, prepared.contested))
+    names = [each.name for each in fields(Tally)]
+    return account(request.batches, ((each.batch, Tally(*(each[name] for name in names))) for each in outcomes))
+
+
+def landed(records: DataFrame, lander: Lander) -> list[Row]:
+    """What each task of the lander answers. Raises the error that ended one."""
     try:
-        outcomes = records.mapInArrow(Lander(request, kafka, where, prepared.contested), OUTCOME_DDL).collect()
+        outcomes = records.select(*METADATA, "record").mapInArrow(lander, lander.shares.DDL).collect()
     except (PySparkException, Py4JJavaError) as error:
-        if known := _kafka_error(str(error), request, kafka):
+        if known := kafka_error(str(error), lander.request, lander.kafka):
             raise known from error
         raise
     for each in outcomes:
         if each.error_kind:
             raise _ERRORS.get(each.error_kind, PenstockError)(each.error)
-    names = [each.name for each in fields(Tally)]
-    return account(request.batches, ((each.batch, Tally(*(each[name] for name in names))) for each in outcomes))
+    return outcomes
 
 
 def _records(spark: SparkSession, request: Request, writers: Writers, kafka: settings.Kafka) -> DataFrame:
@@ -62,22 +71,28 @@ def _records(spark: SparkSession, request: Request, writers: Writers, kafka: set
     if not frames:
         raise Fatal(f"no batch of this landing has offsets on {request.topic}: there is nothing to land")
     record = F.col("value") if request.wire is Wire.JSON else _decoded(request.contract, writers)
-    metadata = ("partition", "offset", "timestamp", "headers")
-    return reduce(DataFrame.unionAll, frames).select(*metadata, record.alias("record"))
+    return reduce(DataFrame.unionAll, frames).select(*METADATA, record.alias("record"))
+
+
+def committed_records(request: Request, kafka: settings.Kafka) -> dict[str, str]:
+    """What Spark's Kafka source is told to read committed records with their headers, or to fail in time."""
+    milliseconds = str(int(request.patience * 1000))
+    return {
+        "kafka.bootstrap.servers": kafka.bootstrap_servers,
+        "kafka.isolation.level": "read_committed",
+        "kafka.default.api.timeout.ms": milliseconds,
+        "kafka.request.timeout.ms": milliseconds,
+        "kafkaConsumer.pollTimeoutMs": milliseconds,
+        "fetchOffset.numRetries": "1",
+        "includeHeaders": "true",
+    }
 
 
 def _read(spark: SparkSession, request: Request, ranges: Iterable[OffsetRange], kafka: settings.Kafka) -> DataFrame:
-    milliseconds = str(int(request.patience * 1000))
     topic = request.topic
     return (
         spark.read.format("kafka")
-        .option("kafka.bootstrap.servers", kafka.bootstrap_servers)
-        .option("kafka.isolation.level", "read_committed")
-        .option("kafka.default.api.timeout.ms", milliseconds)
-        .option("kafka.request.timeout.ms", milliseconds)
-        .option("kafkaConsumer.pollTimeoutMs", milliseconds)
-        .option("fetchOffset.numRetries", "1")
-        .option("includeHeaders", "true")
+        .options(**committed_records(request, kafka))
         .option("assign", json.dumps({topic: [each.partition for each in ranges]}))
         .option("startingOffsets", json.dumps({topic: {str(each.partition): each.start for each in ranges}}))
         .option("endingOffsets", json.dumps({topic: {str(each.partition): each.end for each in ranges}}))
@@ -108,7 +123,7 @@ def _physical(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, "fields": [{**each, "type": plain(each["type"])} for each in schema["fields"]]}
 
 
-def _kafka_error(said: str, request: Request, kafka: settings.Kafka) -> PenstockError | None:
+def kafka_error(said: str, request: Request, kafka: settings.Kafka) -> PenstockError | None:
     """What an error of Spark's Kafka source means, which is told by the names in its stack trace alone."""
     where = f"Kafka at {kafka.bootstrap_servers}"
     if "data may have been lost" in said or "OffsetOutOfRangeException" in said:

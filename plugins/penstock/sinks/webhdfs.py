@@ -1,4 +1,4 @@
-"""A client of HDFS's HTTP interface: the few operations that reading and repairing the raw copies takes.
+"""A client of HDFS's HTTP interface: the few operations that the platform needs.
 
 https://hadoop.apache.org/docs/r3.5.0/hadoop-project-dist/hadoop-hdfs/WebHDFS.html
 """
@@ -6,7 +6,7 @@ https://hadoop.apache.org/docs/r3.5.0/hadoop-project-dist/hadoop-hdfs/WebHDFS.ht
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -129,13 +129,24 @@ class WebHdfs:
         """
         return bool(self._json("POST", "TRUNCATE", path, newlength=length)["boolean"])
 
-    def create(self, path: str, content: bytes) -> None:
-        """Write a new file, and its folders. Raises Fatal where there is one."""
-        self._request("PUT", "CREATE", path, {"overwrite": "false"}, data=content)
+    def create(self, path: str, content: bytes, *, overwrite: bool = False) -> None:
+        """Write a new file, and its folders. Raises Fatal where there is one, unless that is to be overwritten."""
+        self._request("PUT", "CREATE", path, {"overwrite": str(overwrite).lower()}, data=content)
 
     def rename(self, path: str, target: str) -> bool:
         """Give a file another name. False where there is no such file, or `target` exists."""
         return bool(self._json("PUT", "RENAME", path, destination=target)["boolean"])
+
+    def replace(self, path: str, target: str) -> None:
+        """Give a file another name, in place of the file `target` where there is one, in one step. Raises Missing."""
+        self._request("PUT", "RENAME", path, {"destination": target, "renameoptions": "OVERWRITE"})
+
+    def concat(self, target: str, sources: Sequence[str]) -> None:
+        """Append the `sources` to `target`, in one step after which they are not there any more. Raises Missing.
+
+        All must be closed, not empty, and in one folder; their blocks are taken as they are.
+        """
+        self._request("POST", "CONCAT", target, {"sources": ",".join(sources)})
 
     def delete(self, path: str, *, recursive: bool = False) -> bool:
         """Delete a file or folder. False where it does not exist."""

@@ -60,10 +60,10 @@ class FakeLedger:
 @pytest.fixture
 def fake_ledger(monkeypatch: pytest.MonkeyPatch) -> FakeLedger:
     from penstock.airflow import recording
-    from penstock.airflow.operators import land, produce, reconcile
+    from penstock.airflow.operators import await_landing, land, produce, reconcile
 
     ledger = FakeLedger()
-    for module in (recording, land, produce, reconcile):
+    for module in (recording, await_landing, land, produce, reconcile):
         monkeypatch.setattr(module, "ledger", lambda: ledger)
     return ledger
 

@@ -17,8 +17,9 @@ from penstock.kafka.dead_letters import Rejected
 from penstock.sinks import lander
 from penstock.sinks.base import Written
 from penstock.sinks.columns import arrow_schema
-from penstock.sinks.lander import Attempts, Lander
+from penstock.sinks.lander import Lander
 from penstock.sinks.landing import Request
+from penstock.sinks.shares import Attempts
 from tests.conformance import AS_OF, CONTRACT, record
 
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))

@@ -9,7 +9,7 @@ from penstock.core.errors import Fatal, Retry
 from penstock.core.settings import Kafka
 from penstock.sinks.landing import Request
 from penstock.sinks.spark_daemon import prefer_installed_packages
-from penstock.sinks.spark_landing import _kafka_error, _physical
+from penstock.sinks.spark_landing import _physical, kafka_error
 from tests.conformance import AS_OF, CONTRACT
 
 BATCH = Produced("hourly:1", "readings", 7, AS_OF, 1, 1, 0, (OffsetRange(0, 0, 1),))
@@ -34,13 +34,13 @@ def test_sparks_zips_come_after_the_installed_packages(monkeypatch):
     ],
 )
 def test_errors_of_the_kafka_source_become_one_sentence(said, kind, message):
-    error = _kafka_error(f"An error occurred.\n{said}\n\tat Frame.call", REQUEST, KAFKA)
+    error = kafka_error(f"An error occurred.\n{said}\n\tat Frame.call", REQUEST, KAFKA)
     assert type(error) is kind
     assert message in str(error)
 
 
 def test_other_errors_of_spark_are_not_explained_away():
-    assert _kafka_error("java.lang.OutOfMemoryError: Java heap space", REQUEST, KAFKA) is None
+    assert kafka_error("java.lang.OutOfMemoryError: Java heap space", REQUEST, KAFKA) is None
 
 
 def test_times_are_read_as_the_numbers_they_are():
