@@ -38,8 +38,8 @@ status ps: $(STAMP) ## show the servers' states and how fresh the data is
 logs: $(STAMP) ## follow a server's log: make logs NAME=kafka
 	@$(PENSTOCK) logs -f $(NAME)
 
-topic: $(STAMP) ## show topics with their offsets: make topic [NAME=hourlymetrics]
-	@$(PENSTOCK) topic $(NAME)
+topic: $(STAMP) ## make the topics of include/kafka/topics.yaml, and show them: make topic [NAME=hourlymetrics]
+	@$(PENSTOCK) topic apply && $(PENSTOCK) topic $(NAME)
 
 backfill: $(STAMP) ## start a backfill: make backfill PIPELINE=weather_hourly FROM=2026-11-01 TO=2026-11-03
 	@$(PENSTOCK) backfill $(PIPELINE) --from $(FROM) --to $(TO)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from airflow.sdk import dag
 
 from penstock.airflow.defaults import DAG_DEFAULTS, HISTORIC_TASK_DEFAULTS, every_hour
+from penstock.airflow.operators.minute_counts import MergeMinuteCountsOperator
 from penstock.airflow.operators.raw_copies import FinishRawCopiesOperator
-from penstock.pipelines import PIPELINES
+from penstock.core.settings import StreamJob
+from penstock.pipelines import PIPELINES, STREAMS, WIKI
 
 
 @dag(
@@ -21,10 +23,18 @@ def maintenance() -> None:
     `finish_raw_copies`: a Flume agent that is killed leaves its open files on HDFS as `.tmp`, with records that nobody
     writes again. Those whose writer is gone are closed and get their final names; a file with a writer that lives is
     never touched. The result says how many files were finished, and how many are still in use.
+
+    `merge_minute_counts`: the stream of recent changes writes small Parquet files. Those of each day become one, in one
+    step of HDFS, so that a reader sees each row once at any moment.
     """
     FinishRawCopiesOperator(
         task_id="finish_raw_copies",
-        folders=[pipeline.raw_copy.folder for pipeline in PIPELINES.values() if pipeline.raw_copy],
+        folders=[each.raw_copy.folder for each in (*PIPELINES.values(), *STREAMS.values()) if each.raw_copy],
+    )
+    MergeMinuteCountsOperator(
+        task_id="merge_minute_counts",
+        stream=WIKI,
+        checkpoint=StreamJob.of("wiki", "wiki_edits_minute").checkpoint,
     )
 
 

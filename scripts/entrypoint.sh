@@ -16,7 +16,13 @@ usage: entrypoint.sh ROLE [ARGUMENT...]
                   a process of the Spark cluster
   car-api | replay-api
                   the car API; recorded sources, for where there is no internet
-  jobs            supervisord with the Flume agents
+  recentchange-collector | web-event-producer | price-consumer | kafka-lag-exporter
+                  a program of apps/
+  landing-stream PIPELINE
+                  the driver of a Spark stream that lands a pipeline's records
+  wiki-edits-minute
+                  the driver of the Spark stream that counts recent changes
+  jobs            supervisord with all of these but replay-api, and the Flume agents
   flume AGENT PORT
                   one Flume agent, its counters served on PORT
   penstock        the platform's own command
@@ -170,8 +176,20 @@ case "$role" in
     wait_for_needs KAFKA_BOOTSTRAP_SERVERS
     exec python -m apps.car_api "$@"
     ;;
-  replay-api)
-    exec python -m apps.replay_api "$@"
+  replay-api | recentchange-collector | web-event-producer)
+    exec python -m "apps.${role//-/_}" "$@"
+    ;;
+  wiki-edits-minute)
+    wait_for_needs LEDGER_URL KAFKA_BOOTSTRAP_SERVERS WEBHDFS_URL INFLUXDB_URL
+    exec python "${PENSTOCK_HOME:?}/spark_jobs/wiki_edits_minute.py" "$@"
+    ;;
+  landing-stream)
+    wait_for_needs LEDGER_URL KAFKA_BOOTSTRAP_SERVERS WEBHDFS_URL INFLUXDB_URL
+    exec python "${PENSTOCK_HOME:?}/spark_jobs/stream_to_influx.py" --pipeline "$@"
+    ;;
+  price-consumer | kafka-lag-exporter)
+    wait_for_needs KAFKA_BOOTSTRAP_SERVERS
+    exec python -m "apps.${role//-/_}" "$@"
     ;;
   jobs)
     wait_for_needs KAFKA_BOOTSTRAP_SERVERS WEBHDFS_URL

@@ -21,6 +21,7 @@ from penstock.stack.airflow_api import Airflow
 from penstock.stack.context import Context
 from penstock.stack.report import report
 from penstock.stack.servers import Server, airflow_environment, wanted
+from tests.streams import HELD
 
 TEST_STACK = PROJECT / "build" / "test-stack"
 
@@ -77,6 +78,7 @@ def stack() -> Iterator[Stack]:
         patched.setenv("PENSTOCK_VAR", str(TEST_STACK))
         patched.setenv("PENSTOCK_ENV_FILE", str(TEST_STACK.with_suffix(".env")))
         patched.setenv("PENSTOCK_PORTS", "free")
+        patched.setenv("PENSTOCK_HOLD", ",".join(HELD))
         if not keep:
             _wipe()
         context = Context.load(create=True).with_replay(True)

@@ -14,6 +14,7 @@ from typing import Any
 import requests
 
 from penstock.core.settings import INCLUDE, Hdfs, Kafka
+from penstock.kafka.reader import Message, extent, read
 from penstock.sinks.webhdfs import WebHdfs
 from penstock.stack import hdfs_admin
 from penstock.stack.artifacts import java_home
@@ -23,6 +24,7 @@ from penstock.stack.servers.flume import CLASSES, JARS
 
 PATIENCE_SECONDS = 300.0
 _POLL_SECONDS = 0.1
+_DATA = ("CARS", "EVENTS", "POPULATION", "WIKI")
 
 
 def platform_conf(agent: str, group: str) -> str:
@@ -56,9 +58,16 @@ def until(reached: Callable[[], Any], what: str) -> Any:
     return found
 
 
+def messages(kafka: Kafka, topic: str) -> list[Message]:
+    """All that is on a topic now."""
+    return list(read(kafka, topic, extent(kafka, topic)))
+
+
 @dataclass
 class Agent:
-    """One agent that reads and writes the topic `name` and the HDFS folder `/name`, and spools from `folder`.
+    """One agent that reads and writes the topic `name` and the HDFS folder `/name`.
+
+    In `folder` it has its spool folders and state, and the log files that it tails.
 
     `java` is the command that runs a class with Flume's jars and ours.
     """
@@ -73,13 +82,27 @@ class Agent:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.spool.mkdir(parents=True, exist_ok=True)
+        for each in (self.spool, self.web_logs, self.state):
+            each.mkdir(parents=True, exist_ok=True)
         (self.folder / "agent.conf").write_text(self.conf, encoding="utf-8")
         (self.port,) = free_ports(1)
 
     @property
     def spool(self) -> Path:
-        return self.folder / "population"
+        return self.folder / ("wiki" if self.agent.startswith("wiki-") else "population")
+
+    @property
+    def web_logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def positions(self) -> Path:
+        """Where the agent that tails log files says how far it is."""
+        return self.state / "events-tail.json"
 
     @property
     def log(self) -> str:
@@ -130,8 +153,12 @@ class Agent:
             "HDFS_URL": self.hdfs.fs,
             "HADOOP_USER_NAME": self.hdfs.user,
             "PENSTOCK_SPOOL": str(self.folder),
-            "CARS_TOPIC": self.name,
-            "CARS_HDFS_FOLDER": f"/{self.name}",
-            "POPULATION_TOPIC": self.name,
-            "POPULATION_HDFS_FOLDER": f"/{self.name}",
+            "WEB_LOGS": str(self.web_logs),
+            "FLUME_STATE": str(self.state),
+            **{f"{data}_TOPIC": self.name for data in _DATA},
+            **{f"{data}_HDFS_FOLDER": f"/{self.name}" for data in _DATA},
         }
+
+
+Start = Callable[[str], Agent]
+"""From the name of one of the platform's agents to that agent, started."""

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import requests
-import uvicorn
 
 from apps.replay_api.app import create_app
+from apps.server import Server
 
 
 @contextmanager
 def serve(now: datetime | None = None) -> Iterator[str]:
     """Serve the replay API on the loopback; yields its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(now), log_level="warning"))
+        server = Server(create_app(now))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -20,10 +20,11 @@ import typer
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
 from penstock.core.settings import PROJECT, Kafka, ledger_url, spool_folder
-from penstock.ledger.render import render_rows
+from penstock.core.stream import Stream
+from penstock.ledger.render import render_rows, render_streams
 from penstock.ledger.services import Services
 from penstock.ledger.store import Ledger
-from penstock.services import SERVICES, control
+from penstock.services import SERVICES, control, scaling
 from penstock.stack import demo as demo_run
 from penstock.stack import doctor as examination
 from penstock.stack import lifecycle, servers
@@ -198,6 +199,37 @@ def service(
         console.print(f"{name}: {context.supervisor.states()[name]['statename']}")
 
 
+@app.command()
+def scale(
+    name: Annotated[str, typer.Argument(help="a service of several instances, e.g. price_consumer")],
+    count: Annotated[int, typer.Argument(help="how many of them are to run")],
+) -> None:
+    """Have so many instances of a service run: the others are stopped, and stay so through `penstock up`."""
+    context = Context.load()
+    group = scaling.group_named(name, SERVICES)
+    planned = scaling.plan(group, count, SERVICES, _partitions_read_by(group))
+    with closing(Services(context.ledger_url)) as ledger:
+        stopped = scaling.stop(planned, context.supervisor.client, ledger, by=_person())
+    before = context.supervisor.states()
+    for each in planned.start:
+        _start_server(context, _known_server(context, each))
+    started = [each for each in planned.start if before.get(each, {}).get("statename") != "RUNNING"]
+    for done, names in (("started", started), ("stopped", stopped)):
+        console.print(f"{done}: {', '.join(names) or 'none'}", highlight=False, markup=False)
+
+
+def _partitions_read_by(group: str) -> int | None:
+    """The partitions of the topic that the instances of a service share, or None where they share none."""
+    from penstock.kafka.topics import describe
+    from penstock.pipelines import STREAMS
+
+    topics = [stream.topic for stream in STREAMS.values() if stream.counted_by == group]
+    if not topics:
+        return None
+    (found,) = describe(Kafka.from_env(_addresses()).bootstrap_servers, topics[0])
+    return len(found.ranges)
+
+
 def _known_server(context: Context, name: str) -> servers.Server:
     known = {each.name: each for each in servers.wanted(context)}
     if name not in known:
@@ -280,12 +312,27 @@ def provision() -> None:
     make(os.environ, lambda what: console.print(what, highlight=False, markup=False))
 
 
-@app.command()
-def topic(name: Annotated[str | None, typer.Argument(help="one topic; all where none is named")] = None) -> None:
-    """Show topics with their partitions and offsets."""
-    from penstock.kafka.topics import describe
+_APPLY = "apply"
 
-    for each in describe(Kafka.from_env(_addresses()).bootstrap_servers, name):
+
+@app.command()
+def topic(
+    name: Annotated[
+        str | None, typer.Argument(help="one topic; all where none is named. `apply`: make them as topics.yaml says")
+    ] = None,
+) -> None:
+    """Show topics with their partitions and offsets, or make them as include/kafka/topics.yaml says."""
+    from penstock.kafka.topics import describe, ensure
+    from penstock.kafka.topics_file import declared
+
+    environment = _addresses()
+    servers = Kafka.from_env(environment).bootstrap_servers
+    if name == _APPLY:
+        topics = declared(environment=environment)
+        for change in ensure(servers, topics) or [f"all {len(topics)} topics are as they should be"]:
+            console.print(change, highlight=False, markup=False)
+        return
+    for each in describe(servers, name):
         console.print(str(each), highlight=False, markup=False)
 
 
@@ -297,11 +344,16 @@ def demo() -> None:
     examination.require(context)
     with report() as told:
         lifecycle.up(context, told)
+        began = datetime.now(UTC)
         rows = demo_run.run(context, told)
+        minutes = demo_run.run_streams(context, told, began)
     console.print(render_rows(rows))
+    console.print(render_streams(minutes))
     demo_run.print_addresses(context)
-    if lacking := [row for row in rows if row.verdict != "whole"]:
+    if lacking := [row for row in rows if not row.whole]:
         raise Fatal(f"{len(lacking)} of {len(rows)} batches are not whole")
+    if lacking_minutes := [row for row in minutes if not row.whole]:
+        raise Fatal(f"{', '.join(row.stream for row in lacking_minutes)}: not whole")
     if not rows:
         raise Fatal("no batch reached the ledger: see the runs in the Airflow UI")
 
@@ -351,6 +403,21 @@ def ledger(
 
 
 @app.command()
+def streams(
+    name: Annotated[str | None, typer.Argument(help="one stream; all where none is named")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,  # noqa: FBT002
+) -> None:
+    """List what became of the streams' records, interval by interval: collected, in Kafka, on HDFS, in the minutes."""
+    from penstock.ledger.stream_verdicts import StreamVerdicts
+
+    rows = StreamVerdicts(ledger_url(_addresses())).rows(None if name is None else _known_stream(name).name)
+    if as_json:
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
+    else:
+        console.print(render_streams(rows))
+
+
+@app.command()
 def spool(name: Annotated[str, typer.Argument(help="population")], file: Path) -> None:
     """Put a response file into a spool folder, from which Flume takes it to Kafka."""
     from penstock.services.spool import put
@@ -360,7 +427,12 @@ def spool(name: Annotated[str, typer.Argument(help="population")], file: Path) -
 
 @app.command()
 def verify(pipeline: str, start: From, end: To) -> None:
-    """Count in Kafka, in the sinks and in the raw copy, and hold the ledger against it."""
+    """Count in Kafka, in the sinks and in the raw copy, and hold the ledger, or a stream's hops, against it."""
+    from penstock.pipelines import STREAMS
+
+    if pipeline in STREAMS:
+        _verify_stream(STREAMS[pipeline], _interval(start, end))
+        return
     from penstock.ledger.verify import verify as check
     from penstock.ledger.witnesses import witnesses
     from penstock.pipelines import PIPELINES
@@ -381,6 +453,23 @@ def verify(pipeline: str, start: From, end: To) -> None:
         raise Fatal(f"the ledger has no batch of {pipeline} in that interval")
     if not all(each.whole for each in results):
         raise typer.Exit(1)
+
+
+def _verify_stream(stream: Stream, interval: Interval) -> None:
+    from penstock.ledger.stream_verdicts import judge
+
+    row = judge(stream, interval, _addresses(), patience=0.0)
+    console.print(render_streams([row]))
+    if not row.whole:
+        raise typer.Exit(1)
+
+
+def _known_stream(name: str) -> Stream:
+    from penstock.pipelines import STREAMS
+
+    if name not in STREAMS:
+        raise Fatal(f"there is no stream {name!r}: there are {', '.join(STREAMS)}")
+    return STREAMS[name]
 
 
 def _addresses() -> Mapping[str, str]:

@@ -19,14 +19,18 @@ from penstock.stack import lifecycle
 from penstock.stack.context import Context
 from penstock.stack.report import report
 from tests.bench import (
+    bench_collector,
+    bench_consumer,
     bench_flume,
     bench_influx,
     bench_land,
     bench_land_influx,
     bench_produce,
     bench_runs,
+    bench_stream,
     bench_supervision,
 )
+from tests.streams import HELD
 
 BENCHES = {
     "produce": bench_produce.run,
@@ -34,6 +38,9 @@ BENCHES = {
     "influx": bench_influx.run,
     "land-influx": bench_land_influx.run,
     "flume": bench_flume.run,
+    "collector": bench_collector.run,
+    "consumer": bench_consumer.run,
+    "stream": bench_stream.run,
     "runs": bench_runs.run,
     "supervision": bench_supervision.run,
 }
@@ -45,6 +52,7 @@ def main() -> int:
     scale = float(os.environ.get("BENCH_SCALE", "1"))
     var = PROJECT / "build" / "bench-stack"
     os.environ |= {"PENSTOCK_VAR": str(var), "PENSTOCK_ENV_FILE": f"{var}.env", "PENSTOCK_PORTS": "free"}
+    os.environ["PENSTOCK_HOLD"] = ",".join(HELD)
     context = Context.load(create=True).with_replay(True)
     with report() as told:
         lifecycle.up(context, told)

@@ -74,14 +74,24 @@ a.sinks.hdfs.hdfs.minBlockReplicas = 1
 """
 
 _SPOOL_TO_KAFKA = """
-a.sources = in
-a.channels = c
-a.sinks = kafka
 a.sources.in.type = spooldir
-a.sources.in.channels = c
 a.sources.in.spoolDir = ${PENSTOCK_SPOOL}/population
 a.sources.in.deserializer = LINE
 a.sources.in.deserializer.maxLineLength = 1048576
+"""
+
+_TAIL_TO_KAFKA = """
+a.sources.in.type = TAILDIR
+a.sources.in.filegroups = logs
+a.sources.in.filegroups.logs = ${WEB_LOGS}/events-.*
+a.sources.in.positionFile = ${FLUME_STATE}/positions.json
+"""
+
+_FILE_CHANNEL_TO_KAFKA = """
+a.sources = in
+a.channels = c
+a.sinks = kafka
+a.sources.in.channels = c
 a.sources.in.batchSize = 1000
 a.channels.c.type = file
 a.channels.c.checkpointDir = ${PENSTOCK_SPOOL}/checkpoint
@@ -111,8 +121,12 @@ def measure(kafka: Kafka, hdfs: Hdfs, java: list[str], records: int) -> list[Lin
     to_hdfs = bench.to_hdfs("cars-hdfs", platform_conf("cars-hdfs", "GROUP"))
     file_channel = replace(bench, records=records // _SLOWER).to_hdfs("a", _KAFKA_TO_HDFS)
     spool = replace(bench, records=records // _SPOOLED)
-    spooled = spool.to_kafka("pop-spool", platform_conf("pop-spool", ""))
-    spooled_stock = replace(spool, records=spool.records // _SLOWER).to_kafka("a", _SPOOL_TO_KAFKA)
+    stock = replace(spool, records=spool.records // _SLOWER)
+    spooled = spool.to_kafka("pop-spool")
+    spooled_lines = spool.to_kafka("wiki-spool")
+    spooled_stock = stock.to_kafka("a", _SPOOL_TO_KAFKA + _FILE_CHANNEL_TO_KAFKA)
+    tailed = spool.to_kafka("events-tail")
+    tailed_stock = stock.to_kafka("a", _TAIL_TO_KAFKA + _FILE_CHANNEL_TO_KAFKA)
     size = f"{to_hdfs.bytes / max(to_hdfs.files, 1) / 1e6:.0f} MB"
     return [
         at_least(
@@ -129,6 +143,22 @@ def measure(kafka: Kafka, hdfs: Hdfs, java: list[str], records: int) -> list[Lin
             "records/s",
             "spooldir, file channel, KafkaSink",
             spooled_stock.rate,
+            1.0,
+        ),
+        at_least(
+            "spool folder of lines to Kafka, with keys",
+            spooled_lines.rate,
+            "records/s",
+            "spooldir, file channel, KafkaSink",
+            spooled_stock.rate,
+            1.0,
+        ),
+        at_least(
+            "log file to Kafka, with keys",
+            tailed.rate,
+            "records/s",
+            "TAILDIR, file channel, KafkaSink",
+            tailed_stock.rate,
             1.0,
         ),
     ]
@@ -175,11 +205,12 @@ class _Bench:
             files = [each for hour in hour_folders(client, f"/{name}") for each in client.entries(hour)]
         return _Measured(self.records / took, len(files), sum(each.length for each in files))
 
-    def to_kafka(self, agent: str, conf: str) -> _Measured:
-        """Have an agent read a file of JSON lines."""
+    def to_kafka(self, agent: str, conf: str | None = None) -> _Measured:
+        """Have an agent, the platform's where no conf is given, read a file of JSON lines."""
+        conf = conf or platform_conf(agent, "")
         name = f"bench-{uuid.uuid4().hex[:8]}"
         ensure(self.kafka.bootstrap_servers, [Topic(name, _PARTITIONS)])
-        with self._agent(agent, conf, name, self._spool):
+        with self._agent(agent, conf, name, self._put):
             before = until(lambda: self._arrived(name), "the first batch")
             began = time.perf_counter()
             until(lambda: self._arrived(name) >= self.records, "the last batch")
@@ -199,10 +230,11 @@ class _Bench:
                     producer.poll(0.1)
         assert producer.flush(60) == 0
 
-    def _spool(self, folder: Path) -> None:
-        with (folder / ".rows.json").open("wb") as file:
-            file.writelines(_record(number) + b"\n" for number in range(self.records))
-        (folder / ".rows.json").rename(folder / "rows.json")
+    def _put(self, agent: Agent) -> None:
+        """Where it looks for files of its kind."""
+        for file in (agent.spool / "rows.json", agent.web_logs / "events-1.log"):
+            with file.open("wb") as lines:
+                lines.writelines(_record(number) + b"\n" for number in range(self.records))
 
     def _copied(self, group: str, running: Agent) -> bool:
         """All read, and nothing left in a channel between."""
@@ -219,13 +251,13 @@ class _Bench:
 
     @contextmanager
     def _agent(
-        self, agent: str, conf: str, name: str, prepare: Callable[[Path], None] | None = None
+        self, agent: str, conf: str, name: str, prepare: Callable[[Agent], None] | None = None
     ) -> Iterator[Agent]:
         """A running agent."""
         with tempfile.TemporaryDirectory(prefix="flume-bench-") as folder:
             running = Agent(agent, conf, name, self.kafka, self.hdfs, Path(folder), self.java)
             if prepare:
-                prepare(running.spool)
+                prepare(running)
             running.start()
             try:
                 yield running
@@ -234,5 +266,6 @@ class _Bench:
 
 
 def _record(number: int) -> bytes:
-    record = {"transaction_id": number, "time": _FIRST_MS + _STEP_MS * number, "buyer_name": "x" * 105}
-    return json.dumps(record | {"car_brand": "BMW", "branch": "Linz"}, separators=(",", ":")).encode()
+    record = {"transaction_id": number, "time": _FIRST_MS + _STEP_MS * number, "buyer_name": "x" * 55}
+    ids = {"event_id": f"{number:020}", "meta": {"id": f"{number:020}"}}
+    return json.dumps(ids | record, separators=(",", ":")).encode()

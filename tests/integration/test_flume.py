@@ -6,8 +6,6 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +14,15 @@ import pytest
 from confluent_kafka import Producer
 
 from penstock.core.settings import Hdfs, Kafka
-from penstock.kafka.reader import Message, extent, read
-from penstock.kafka.topics import Topic, ensure
 from penstock.services.spool import put
 from penstock.sinks.hdfs import hour_folders, read_lines
 from penstock.sinks.webhdfs import WebHdfs
-from tests.flume_agent import Agent, flume_java, hdfs_folder, platform_conf, until
+from tests.flume_agent import Start, messages, until
 
 pytestmark = pytest.mark.integration
 
 ALL_TIMES = (-5_680_281_600_000, 4_102_444_800_000)
 NOON = 1_763_812_800_000
-
-Start = Callable[[str], Agent]
-
-
-@pytest.fixture
-def start(stack: Any, kafka_settings: Kafka, hdfs_settings: Hdfs, unique: str, tmp_path: Path) -> Iterator[Start]:
-    """start(agent): that agent on the topic and the folder `unique`."""
-    ensure(kafka_settings.bootstrap_servers, [Topic(unique, 3)])
-    with ExitStack() as running:
-        running.enter_context(hdfs_folder(hdfs_settings, f"/{unique}"))
-
-        def begin(agent: str) -> Agent:
-            conf = platform_conf(agent, unique)
-            folder = tmp_path / agent
-            started = Agent(agent, conf, unique, kafka_settings, hdfs_settings, folder, flume_java(stack.context))
-            started.start()
-            running.callback(started.stop)
-            return started
-
-        yield begin
-
-
-def messages(kafka: Kafka, topic: str) -> list[Message]:
-    return list(read(kafka, topic, extent(kafka, topic)))
 
 
 def copied(hdfs: Hdfs, name: str) -> list[dict[str, Any]]:

@@ -163,8 +163,8 @@ def test_a_frozen_process_is_killed_and_started_again(tmp_path: Path, services: 
 def _let_pass(services: Services, seconds: float) -> None:
     """Make all that the ledger knows so much older."""
     age = {"age": timedelta(seconds=seconds)}
-    services._execute("UPDATE service_restarts SET at = at - %(age)s", age)
-    services._execute("UPDATE services SET desired_since = desired_since - %(age)s", age)
+    services._session.execute("UPDATE service_restarts SET at = at - %(age)s", age)
+    services._session.execute("UPDATE services SET desired_since = desired_since - %(age)s", age)
 
 
 def test_two_watches_restart_a_dead_service_once(agent: Watched, running: Agents, services: Services) -> None:

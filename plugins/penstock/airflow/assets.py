@@ -6,6 +6,7 @@ from airflow.sdk import Asset
 
 from penstock.core.pipeline import CassandraTable, InfluxMeasurement, Pipeline, SinkSpec
 from penstock.core.settings import cassandra_keyspace, influx_bucket
+from penstock.core.stream import Stream
 
 
 def asset(sink: SinkSpec) -> Asset:
@@ -20,3 +21,11 @@ def asset(sink: SinkSpec) -> Asset:
 def assets(pipeline: Pipeline) -> list[Asset]:
     """The Assets that a reconciled batch of `pipeline` has updated."""
     return [asset(sink) for sink in pipeline.sinks]
+
+
+def stream_assets(stream: Stream) -> list[Asset]:
+    """The Assets of a stream's aggregate, for an interval that was found whole."""
+    found = [asset(stream.aggregate.measurement)]
+    if folder := stream.aggregate.folder:
+        found.append(Asset(name=folder.strip("/").replace("/", "."), uri=f"hdfs://{folder.lstrip('/')}", group="files"))
+    return found

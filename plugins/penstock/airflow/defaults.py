@@ -12,6 +12,7 @@ from penstock.airflow.errors import AsAskedFor
 from penstock.core.errors import Fatal
 from penstock.core.pipeline import Pipeline
 from penstock.core.pools import BACKFILL, LIVE, WATCH
+from penstock.core.stream import Stream
 
 TASK_DEFAULTS: dict[str, Any] = {
     "owner": "penstock",
@@ -43,8 +44,8 @@ DAG_DEFAULTS: dict[str, Any] = {
 }
 
 
-def every_interval(pipeline: Pipeline) -> CronDataIntervalTimetable:
-    """The pipeline's schedule, with real data intervals: in Airflow 3 a bare cron string gives empty ones.
+def every_interval(pipeline: Pipeline | Stream) -> CronDataIntervalTimetable:
+    """Its schedule, with real data intervals: in Airflow 3 a bare cron string gives empty ones.
 
     Raises Fatal where the pipeline has no schedule.
     """

@@ -36,6 +36,13 @@ class Wire(StrEnum):
     JSON = "json"
 
 
+class LandedBy(StrEnum):
+    """What lands a pipeline's records: a Spark job in each run, or a stream that never ends."""
+
+    BATCH = "batch"
+    STREAM = "stream"
+
+
 @dataclass(frozen=True)
 class CassandraTable:
     """The sink of one table; its columns come from the contract."""
@@ -69,6 +76,8 @@ class Pipeline:
     newest landed event at which somebody should be told. On a topic that is `shared`, others write records too; each
     run takes up what they have written since the last one. `normaliser` names a function, `module:function`, that makes
     a record of the contract from a JSON object that others write; it raises Reject.
+
+    A stream lands each record as soon as it is committed, the runs' own and others' alike, and a run waits for it.
     """
 
     name: str
@@ -82,6 +91,7 @@ class Pipeline:
     shared: bool = False
     normaliser: str | None = None
     raw_copy: RawCopy | None = None
+    landed_by: LandedBy = LandedBy.BATCH
     tags: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
@@ -95,6 +105,20 @@ class Pipeline:
             raise Fatal(f"the pipeline {self.name} has no sink, so its records would land nowhere")
         if self.freshness <= timedelta(0):
             raise Fatal(f"the pipeline {self.name} has a freshness limit of {self.freshness}: give a positive time")
+        if self.landed_by is LandedBy.STREAM and not self._can_be_streamed:
+            raise Fatal(
+                f"the pipeline {self.name} cannot be landed by a stream, which takes JSON records to one measurement "
+                "of InfluxDB: land it by batch"
+            )
+
+    @property
+    def _can_be_streamed(self) -> bool:
+        return self.wire is Wire.JSON and len(self.sinks) == 1 and isinstance(self.sinks[0], InfluxMeasurement)
+
+    @property
+    def landing_service(self) -> str:
+        """The service that lands its records where a stream does, and the consumer group of its progress."""
+        return f"landing-{self.name.replace('_', '-')}"
 
     @property
     def dead_letter_topic(self) -> str:

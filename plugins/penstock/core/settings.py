@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from penstock.core.errors import Fatal
+from penstock.core.pipeline import LandedBy
 
 PROJECT = Path(os.environ.get("PENSTOCK_HOME") or Path(__file__).resolve().parents[3])
 """The checkout: the folder with include/, dags/ and spark_jobs/."""
@@ -51,6 +53,32 @@ class _Reader:
             return int(value)
         except ValueError as error:
             raise Fatal(f"{name} is {value!r}, not a whole number") from error
+
+    def above_zero(self, name: str, default: float) -> float:
+        value = self._environment.get(name) or str(default)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            raise Fatal(f"{name} is {value!r}: it must be a number above 0")
+        return number
+
+    def seconds(self, name: str, default: int, least: int) -> int:
+        value = self.number(name, default)
+        if value < least:
+            raise Fatal(f"{name} is {value}; give a whole number of seconds from {least}")
+        return value
+
+    def dollars(self, name: str, default: float) -> float:
+        value = self._environment.get(name) or str(default)
+        try:
+            price = float(value)
+        except ValueError:
+            price = math.nan
+        if not math.isfinite(price):
+            raise Fatal(f"{name} is {value!r}, not a price in USD")
+        return price
 
 
 @dataclass(frozen=True)
@@ -305,6 +333,16 @@ class Landing:
         )
 
 
+def landed_by(name: str, environment: Mapping[str, str] = os.environ) -> LandedBy:
+    """What the setting NAME_LANDED_BY chooses, `batch` where it says nothing. Raises Fatal for any other value."""
+    key = f"{name.upper()}_LANDED_BY"
+    value = _Reader(environment).text(key, LandedBy.BATCH)
+    try:
+        return LandedBy(value)
+    except ValueError:
+        raise Fatal(f"{key} is {value!r}: set it to {' or '.join(LandedBy)}") from None
+
+
 def ledger_url(environment: Mapping[str, str] = os.environ) -> str:
     """The PostgreSQL address of the ledger. Raises Fatal where it is not set."""
     return _Reader(environment).required("LEDGER_URL")
@@ -315,6 +353,46 @@ def recentchange_url(environment: Mapping[str, str] = os.environ) -> str:
     return _Reader(environment).text("RECENTCHANGE_URL", "https://stream.wikimedia.org/v2/stream/recentchange")
 
 
+@dataclass(frozen=True)
+class WikiCollector:
+    """How recent changes are collected.
+
+    `contact` is a URL or e-mail address under which the feed's operators can reach whoever runs this. A spool file is
+    finished at `file_bytes` or `file_seconds` after its first change; all of them have at most `spool_bytes`. A
+    connection on which nothing comes for `idle_seconds` is given up.
+    """
+
+    url: str
+    contact: str
+    folder: Path
+    file_bytes: int
+    file_seconds: int
+    spool_bytes: int
+    idle_seconds: int
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> WikiCollector:
+        """All have defaults. Raises Fatal for a number that makes no sense."""
+        read = _Reader(environment)
+        made = cls(
+            url=recentchange_url(environment),
+            contact=read.text("WIKI_USER_AGENT_CONTACT", ""),
+            folder=spool_folder(environment) / "wiki",
+            file_bytes=read.number("WIKI_SPOOL_FILE_BYTES", 8 << 20),
+            file_seconds=read.number("WIKI_SPOOL_FILE_SECONDS", 2),
+            spool_bytes=read.number("WIKI_SPOOL_BYTES", 1 << 30),
+            idle_seconds=read.number("WIKI_IDLE_SECONDS", 30),
+        )
+        if min(made.file_bytes, made.file_seconds, made.idle_seconds) < 1:
+            raise Fatal("WIKI_SPOOL_FILE_BYTES, WIKI_SPOOL_FILE_SECONDS and WIKI_IDLE_SECONDS must be at least 1")
+        if made.spool_bytes < 2 * made.file_bytes:
+            raise Fatal(
+                f"WIKI_SPOOL_BYTES is {made.spool_bytes}, too few for two files of WIKI_SPOOL_FILE_BYTES "
+                f"({made.file_bytes}): raise the one, or lower the other"
+            )
+        return made
+
+
 def wiki_lateness(environment: Mapping[str, str] = os.environ) -> int:
     """Seconds that a change may be older than the newest one and still be counted.
 
@@ -323,10 +401,93 @@ def wiki_lateness(environment: Mapping[str, str] = os.environ) -> int:
     return _Reader(environment).number("WIKI_LATENESS_SECONDS", 30)
 
 
+@dataclass(frozen=True)
+class StreamJob:
+    """How a stream's Spark job runs.
+
+    `checkpoint` is its folder on HDFS. A micro-batch begins every `trigger_seconds`, or when the last one is over, and
+    has about `records_at_once` records at most. `properties_file` is Spark's own configuration, or None for that of its
+    installation. `replication` is of the checkpoint's files.
+    """
+
+    checkpoint: str
+    trigger_seconds: int
+    records_at_once: int
+    master: str
+    properties_file: Path | None
+    replication: int
+
+    @classmethod
+    def of(cls, stream: str, job: str, environment: Mapping[str, str] = os.environ) -> StreamJob:
+        """The `job` that counts `stream`: the first three are STREAM_CHECKPOINT and so on. All have defaults."""
+        read, prefix = _Reader(environment), stream.upper()
+        properties_file = environment.get("PENSTOCK_SPARK_PROPERTIES")
+        return cls(
+            checkpoint=read.text(f"{prefix}_CHECKPOINT", f"/user/bigdata/checkpoints/{job}").rstrip("/"),
+            trigger_seconds=read.number(f"{prefix}_TRIGGER_SECONDS", 5),
+            records_at_once=read.number(f"{prefix}_RECORDS_AT_ONCE", 200_000),
+            master=read.text("SPARK_MASTER", "local[2]"),
+            properties_file=Path(properties_file) if properties_file else None,
+            replication=read.number("HDFS_REPLICATION", 1),
+        )
+
+
 def web_logs_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of the web events' log files."""
     read = _Reader(environment)
     return Path(read.text("WEB_LOGS", f"{read.text('PENSTOCK_VAR', str(PROJECT / 'var'))}/data/logs")).absolute()
+
+
+def flume_state_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder in which Flume agents write down how far they are."""
+    read = _Reader(environment)
+    return Path(read.text("FLUME_STATE", f"{read.text('PENSTOCK_VAR', str(PROJECT / 'var'))}/data/flume")).absolute()
+
+
+def events_position_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the Flume agent events-tail says how far it is in each log file."""
+    return flume_state_folder(environment) / "events-tail.json"
+
+
+SMALLEST_LOG_FILE = 4096
+"""Bytes that a log file of web events must be allowed to have: room for several events."""
+
+
+@dataclass(frozen=True)
+class WebEventLogs:
+    """What the web event producer writes: `rate` events a second, in log files in `folder`.
+
+    A file is finished when it has `file_bytes`, or after `file_seconds`. All files together have at most `total_bytes`:
+    those are deleted of which `positions`, Flume's position file, says that they were taken.
+    """
+
+    rate: float
+    folder: Path
+    positions: Path
+    total_bytes: int
+    file_bytes: int
+    file_seconds: float
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> WebEventLogs:
+        """All have defaults. Raises Fatal where a number is none, or the bounds contradict each other."""
+        read = _Reader(environment)
+        logs = cls(
+            rate=read.above_zero("PRODUCE_RATE_PER_SEC", 50),
+            folder=web_logs_folder(environment),
+            positions=events_position_file(environment),
+            total_bytes=int(read.above_zero("WEB_LOGS_BYTES", 1 << 30)),
+            file_bytes=int(read.above_zero("WEB_LOG_FILE_BYTES", 16 << 20)),
+            file_seconds=read.above_zero("WEB_LOG_FILE_SECONDS", 60),
+        )
+        if logs.file_bytes < SMALLEST_LOG_FILE:
+            raise Fatal(f"WEB_LOG_FILE_BYTES is {logs.file_bytes}: it must be at least {SMALLEST_LOG_FILE}")
+        if logs.total_bytes < 2 * logs.file_bytes:
+            raise Fatal(
+                f"WEB_LOGS_BYTES is {logs.total_bytes}: it must be at least twice WEB_LOG_FILE_BYTES, "
+                f"{logs.file_bytes}, because the file that is being written is never deleted"
+            )
+        return logs
 
 
 def app_url(name: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -343,3 +504,25 @@ def spool_folder(environment: Mapping[str, str] = os.environ) -> Path:
 def flume_metrics_url(agent: str, environment: Mapping[str, str] = os.environ) -> str:
     """Where the agent `flume-NAME` gives its counters: FLUME_NAME_METRICS_URL. Raises Fatal where it is not set."""
     return _Reader(environment).required(f"{agent.upper().replace('-', '_')}_METRICS_URL")
+
+
+def price_limits(environment: Mapping[str, str] = os.environ) -> tuple[float, float]:
+    """The prices in USD from which a product is medium, and from which it is high. Raises Fatal for no such two."""
+    read = _Reader(environment)
+    medium, high = read.dollars("PRICE_MEDIUM_FROM", 20.0), read.dollars("PRICE_HIGH_FROM", 100.0)
+    if not 0 < medium < high:
+        raise Fatal(
+            f"PRICE_MEDIUM_FROM is {medium:g} and PRICE_HIGH_FROM is {high:g}: "
+            "give two prices above 0, the first below the second"
+        )
+    return medium, high
+
+
+def events_ahead(environment: Mapping[str, str] = os.environ) -> int:
+    """Seconds that a web event's time may be ahead of when it came onto the topic: more is a wrong clock."""
+    return _Reader(environment).seconds("EVENTS_AHEAD_SECONDS", 60, least=0)
+
+
+def lag_seconds(environment: Mapping[str, str] = os.environ) -> int:
+    """Seconds between two measurements of the consumer groups' lags."""
+    return _Reader(environment).seconds("LAG_SECONDS", 15, least=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -90,20 +90,24 @@ class TopicRecords:
             or each.end > held[each.partition].end
         ]
 
-    def by_partition(self, produced: Produced, witnesses: Sequence[Witness]) -> Iterator[Found]:
+    def by_partition(
+        self, produced: Produced, witnesses: Sequence[Witness], *, without: Sequence[OffsetRange] = ()
+    ) -> Iterator[Found]:
         """What each partition of the topic holds; one partition's keys are in memory at a time.
 
         Ours are made of the contract's key, so that a key is in one partition only; others' may be in any, and then
-        all partitions come as one. Raises Retry where Kafka or the registry is away, Fatal where one refuses.
+        all partitions come as one. Records at offsets in `without` are left out. Raises Retry where Kafka or the
+        registry is away, Fatal where one refuses.
         """
         self._records.prepare(produced)
         own = sorted(produced.ranges, key=lambda each: (each.partition, each.start))
+        left_out = {(each.partition, offset) for each in without for offset in range(each.start, each.end)}
         together = [own] if produced.claimed else [list(each) for _, each in groupby(own, lambda each: each.partition)]
         for ranges in together:
             found = Found(keys=tuple({} for _ in witnesses))
-            for message in self._own(produced, ranges):
+            for message in _except(left_out, self._own(produced, ranges)):
                 self._note(found, message, witnesses, produced.as_of, by_others=False)
-            for message in self._others(produced):
+            for message in _except(left_out, self._others(produced)):
                 at = _EPOCH + timedelta(milliseconds=message.timestamp)
                 self._note(found, message, witnesses, at, by_others=True)
             yield found
@@ -129,6 +133,10 @@ class TopicRecords:
         for keys, witness in zip(found.keys, witnesses, strict=True):
             key = witness.key(record)
             keys[key] = max(micros, keys.get(key, micros))
+
+
+def _except(left_out: Container[tuple[int, int]], messages: Iterable[Message]) -> Iterator[Message]:
+    return (each for each in messages if (each.partition, each.offset) not in left_out)
 
 
 class _Json:

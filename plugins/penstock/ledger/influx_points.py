@@ -20,6 +20,7 @@ from penstock.sinks.line_protocol import AS_OF, NANOSECONDS, SPREAD
 
 _TIMEOUT_SECONDS = 30.0
 _HOUR = 3_600_000_000_000
+_MS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,55 @@ class InfluxPoints:
 
     def _points(self, first: int, last: int) -> Iterator[tuple[PointKey, int]]:
         """The identity and as-of time, in µs, of every point from `first` to `last`, in ns."""
-        rows = csv.DictReader(self._lines(self._select.format(first, last)))
-        for row in rows:
+        for row in _rows(self._where, self._select.format(first, last)):
             yield PointKey(int(row["time"]), tuple(row[name] for name in self._contract.tags)), int(row[AS_OF])
 
-    def _lines(self, query: str) -> Iterator[str]:
-        where = f"InfluxDB at {self._where.url}"
-        asked = {"db": self._where.bucket, "epoch": "ns", "chunked": "true", "q": query}
-        login = {"Authorization": f"Token {self._where.token}", "Accept": "application/csv"}
-        try:
-            with requests.post(
-                f"{self._where.url}/query", data=asked, headers=login, stream=True, timeout=_TIMEOUT_SECONDS
-            ) as answer:
-                if answer.status_code != HTTPStatus.OK:
-                    raise _refusal(where, answer)
-                answer.encoding = "utf-8"
-                yield from _unbroken(answer.iter_lines(decode_unicode=True, delimiter="\n"))
-        except requests.RequestException as error:
-            raise Retry(f"{where} cannot be asked ({type(error).__name__}): is it running?") from error
+
+class InfluxSums:
+    """Adds the whole numbers of some fields of one measurement up, all points of a minute together."""
+
+    def __init__(self, where: Influx, measurement: str, fields: Sequence[str]) -> None:
+        self._where = where
+        self._sums = [f"s{number}" for number in range(len(fields))]
+        columns = ", ".join(
+            f"sum({_identifier(each)}) AS {name}" for each, name in zip(fields, self._sums, strict=True)
+        )
+        self._select = (
+            f"SELECT {columns} FROM {_identifier(measurement)} "  # noqa: S608 - as above
+            "WHERE time >= {}ms AND time < {}ms GROUP BY time(1m) fill(none)"
+        )
+
+    def by_minute(self, first_ms: int, end_ms: int) -> dict[int, int]:
+        """{minute: sum} of the minutes from `first_ms` to before `end_ms`, in ms since the epoch.
+
+        Raises Retry where InfluxDB is away, Fatal where it refuses.
+        """
+        found = {
+            int(row["time"]) // _MS: sum(int(float(row[name] or 0)) for name in self._sums)
+            for row in _rows(self._where, self._select.format(first_ms, end_ms))
+        }
+        return {minute: number for minute, number in found.items() if number}
+
+
+def _rows(where: Influx, query: str) -> Iterator[dict[str, str]]:
+    """The answer's rows, streamed; times are in ns since the epoch."""
+    return csv.DictReader(_lines(where, query))
+
+
+def _lines(where: Influx, query: str) -> Iterator[str]:
+    server = f"InfluxDB at {where.url}"
+    asked = {"db": where.bucket, "epoch": "ns", "chunked": "true", "q": query}
+    login = {"Authorization": f"Token {where.token}", "Accept": "application/csv"}
+    try:
+        with requests.post(
+            f"{where.url}/query", data=asked, headers=login, stream=True, timeout=_TIMEOUT_SECONDS
+        ) as answer:
+            if answer.status_code != HTTPStatus.OK:
+                raise _refusal(server, answer)
+            answer.encoding = "utf-8"
+            yield from _unbroken(answer.iter_lines(decode_unicode=True, delimiter="\n"))
+    except requests.RequestException as error:
+        raise Retry(f"{server} cannot be asked ({type(error).__name__}): is it running?") from error
 
 
 def _unbroken(lines: Iterable[str]) -> Iterator[str]:

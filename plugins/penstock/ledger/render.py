@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
@@ -13,24 +13,59 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.ledger.store import LedgerRow
+from penstock.ledger.stream_verdicts import StreamRow
 
 _WIDEST = 100_000
-_LEFT_ALIGNED = frozenset({"pipeline", "interval (UTC)", "verdict"})
+_INTERVAL = "interval (UTC)"
+_VERDICT = "verdict"
+_LEFT_ALIGNED = frozenset({"pipeline", "stream", _INTERVAL, _VERDICT})
 
 
 def render_rows(rows: Sequence[LedgerRow]) -> RenderedRows:
     """One row per batch, for `Console.print`."""
-    return RenderedRows(rows)
+    with_duplicates = any(row.duplicates for row in rows)
+    with_raw_copies = any(row.raw_copied is not None for row in rows)
+
+    def counts(row: LedgerRow) -> dict[str, int | None]:
+        copies = {"raw copy": row.raw_copied} if with_raw_copies else {}
+        duplicates = {"duplicates": row.duplicates} if with_duplicates else {}
+        hops = {"fetched": row.fetched, "acked": row.acked, "landed": row.landed}
+        return hops | copies | {"rejected": row.rejected} | duplicates
+
+    def cells(row: LedgerRow) -> dict[str, str]:
+        seconds = "-" if row.took is None else f"{row.took.total_seconds():.1f}"
+        shown = {name: _count(number) for name, number in counts(row).items()}
+        return {"pipeline": row.pipeline, _INTERVAL: _interval(row), **shown, "seconds": seconds, _VERDICT: row.verdict}
+
+    return RenderedRows([cells(row) for row in rows], [row.whole for row in rows], ("batch", "batches"))
+
+
+def render_streams(rows: Sequence[StreamRow]) -> RenderedRows:
+    """One row per interval of a stream, for `Console.print`."""
+    with_late = any(row.late for row in rows)
+
+    def cells(row: StreamRow) -> dict[str, str]:
+        hops = {"collected": row.collected, "in Kafka": row.on_topic, "raw on HDFS": row.raw_copied}
+        late = {"late": _count(row.late)} if with_late else {}
+        # The places where minutes are counted agree, or the verdict says how they differ.
+        counted = "/".join(str(number) for number in dict.fromkeys(row.aggregated.values()))
+        shown = {name: _count(number) for name, number in hops.items()} | {"in minutes": counted} | late
+        return {"stream": row.stream, _INTERVAL: _interval(row), **shown, _VERDICT: row.verdict}
+
+    return RenderedRows([cells(row) for row in rows], [row.whole for row in rows], ("interval", "intervals"))
 
 
 class RenderedRows:
-    """A table that wraps its verdicts on a terminal wide enough, and elsewhere has one line a batch, however long."""
+    """A table that wraps its verdicts on a terminal wide enough, and elsewhere has one line a row, however long.
 
-    def __init__(self, rows: Sequence[LedgerRow]) -> None:
-        self._rows = rows
-        self._with_duplicates = any(row.duplicates for row in rows)
-        self._with_raw_copies = any(row.raw_copied is not None for row in rows)
-        self._cells = [self._cells_of(row) for row in rows]
+    `cells` are the rows, {column: text}, all with the same columns; `unit` is what a row is, in singular and plural.
+    """
+
+    def __init__(self, cells: Sequence[Mapping[str, str]], whole: Sequence[bool], unit: tuple[str, str]) -> None:
+        self._names = list(cells[0]) if cells else []
+        self._cells = [list(each.values()) for each in cells]
+        self._whole = whole
+        self._unit = unit
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Called by rich."""
@@ -40,23 +75,9 @@ class RenderedRows:
         narrowest = Measurement.get(console, within.update(width=_WIDEST), table).minimum
         if console.is_terminal and narrowest <= options.max_width:
             yield from console.render(table, within)
-        else:
+        elif self._cells:
             yield Text("\n".join(self._lines()), no_wrap=True, overflow="ignore")
         yield Text(self._summary())
-
-    @property
-    def _names(self) -> list[str]:
-        duplicates = ["duplicates"] if self._with_duplicates else []
-        raw_copies = ["raw copy"] if self._with_raw_copies else []
-        counts = ["fetched", "acked", "landed", *raw_copies, "rejected", *duplicates]
-        return ["pipeline", "interval (UTC)", *counts, "seconds", "verdict"]
-
-    def _cells_of(self, row: LedgerRow) -> list[str]:
-        duplicates = [row.duplicates] if self._with_duplicates else []
-        raw_copies = [row.raw_copied] if self._with_raw_copies else []
-        counts = [row.fetched, row.acked, row.landed, *raw_copies, row.rejected, *duplicates]
-        seconds = "-" if row.took is None else f"{row.took.total_seconds():.1f}"
-        return [row.pipeline, _interval(row), *map(_count, counts), seconds, row.verdict]
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD)
@@ -64,34 +85,33 @@ class RenderedRows:
             table.add_column(
                 name,
                 justify="left" if name in _LEFT_ALIGNED else "right",
-                no_wrap=name != "verdict",
+                no_wrap=name != _VERDICT,
                 overflow="fold",
             )
-        for row, cells in zip(self._rows, self._cells, strict=True):
-            verdict = Text(cells[-1], style="green" if row.whole else "bold red")
+        for whole, cells in zip(self._whole, self._cells, strict=True):
+            verdict = Text(cells[-1], style="green" if whole else "bold red")
             table.add_row(*map(Text, cells[:-1]), verdict)
         return table
 
     def _lines(self) -> Iterator[str]:
-        names = self._names
-        widths = [max(map(len, column)) for column in zip(names, *self._cells, strict=True)]
-        for cells in chain([names], self._cells):
+        widths = [max(map(len, column)) for column in zip(self._names, *self._cells, strict=True)]
+        for cells in chain([self._names], self._cells):
             aligned = (
                 cell.ljust(width) if name in _LEFT_ALIGNED else cell.rjust(width)
-                for name, cell, width in zip(names, cells, widths, strict=True)
+                for name, cell, width in zip(self._names, cells, widths, strict=True)
             )
             yield "  ".join(aligned).rstrip()
 
     def _summary(self) -> str:
-        total, whole = len(self._rows), sum(row.whole for row in self._rows)
-        return f"{total} {'batch' if total == 1 else 'batches'}, {whole} whole, {total - whole} not"
+        total, whole = len(self._whole), sum(self._whole)
+        return f"{total} {self._unit[total != 1]}, {whole} whole, {total - whole} not"
 
 
 def _count(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _interval(row: LedgerRow) -> str:
+def _interval(row: LedgerRow | StreamRow) -> str:
     """`2026-11-01 06:00 - 07:00`, with the end's date where it is another one."""
     start, end = row.interval_start, row.interval_end
     return f"{_minute(start)} - {end:%H:%M}" if start.date() == end.date() else f"{_minute(start)} - {_minute(end)}"

@@ -20,5 +20,6 @@ CARS = Pipeline(
     wire=Wire.JSON,
     shared=True,
     raw_copy=RawCopy(settings.names().cars_folder, "flume-cars-hdfs"),
+    landed_by=settings.landed_by("CARS"),
     tags=("cars",),
 )

@@ -21,5 +21,6 @@ POPULATION = Pipeline(
     shared=True,
     normaliser="penstock.sources.datausa:normalise",
     raw_copy=RawCopy(settings.names().population_folder, "flume-pop-hdfs"),
+    landed_by=settings.landed_by("POPULATION"),
     tags=("population",),
 )

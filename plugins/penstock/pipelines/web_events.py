@@ -13,10 +13,12 @@ WEB_EVENTS = Stream(
     name="web_events",
     contract=Contract.load(settings.INCLUDE / "avro" / "events.avsc"),
     topic=settings.names().events_topic,
+    collected_by="web_event_producer",
     counted_by="price-consumer",
     raw_copy=RawCopy(settings.names().events_folder, "flume-events-hdfs"),
     aggregate=Aggregate(
         Contract.load(settings.INCLUDE / "avro" / "price_buckets.avsc"),
+        ("events",),
         InfluxMeasurement(settings.names().events_measurement),
     ),
     lateness=timedelta(minutes=2),

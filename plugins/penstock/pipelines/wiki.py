@@ -13,10 +13,12 @@ WIKI = Stream(
     name="wiki",
     contract=Contract.load(settings.INCLUDE / "avro" / "wiki_changes.avsc"),
     topic=settings.names().wiki_topic,
+    collected_by="recentchange_collector",
     counted_by="wiki-edits-minute",
     raw_copy=RawCopy(settings.names().wiki_folder, "flume-wiki-hdfs"),
     aggregate=Aggregate(
         Contract.load(settings.INCLUDE / "avro" / "wiki_edits_minute.avsc"),
+        ("edits", "categorizations", "log_entries", "others"),
         InfluxMeasurement(settings.names().wiki_measurement),
         settings.names().wiki_aggregate_folder,
     ),

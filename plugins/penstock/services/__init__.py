@@ -6,19 +6,46 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from penstock.core.settings import car_api_url, flume_metrics_url, names, spool_folder
-from penstock.services.backlog import Backlog, Files, Records
+from penstock.core.settings import (
+    app_url,
+    car_api_url,
+    events_position_file,
+    flume_metrics_url,
+    names,
+    spool_folder,
+    web_logs_folder,
+)
+from penstock.pipelines import CARS, POPULATION, WIKI
+from penstock.services.backlog import Backlog, Files, Records, Unread
 from penstock.services.flume_health import Deliverer, FlumeProbe
 from penstock.services.http_health import HttpProbe
-from penstock.services.service import Service
+from penstock.services.landing_health import landing_service
+from penstock.services.service import SPARK_STALL_SECONDS, Service
+from penstock.services.stream_health import StreamProbe
+
+PRICE_CONSUMERS = 4
+"""Instances of the price consumer that can run: as many as its topic has partitions."""
 
 
-def _population_folder() -> Path:
-    return spool_folder() / "population"
+def _spool(name: str) -> Path:
+    return spool_folder() / name
 
 
 def _flume(name: str, title: str, backlog: Backlog, runbook: str, deliverer: Deliverer = Deliverer.SINK) -> Service:
     return Service(name, title, FlumeProbe(partial(flume_metrics_url, name), backlog, deliverer), runbook)
+
+
+def _app(name: str, title: str, runbook: str) -> Service:
+    return Service(name, title, HttpProbe(lambda: f"{app_url(name)}/healthz"), runbook)
+
+
+def _price_consumer(number: int) -> Service:
+    return _app(
+        f"price-consumer-{number}",
+        f"Price buckets of the web events, consumer {number}",
+        "Nothing is lost while it is down: the events stay on the topic, and the open minutes are counted anew. "
+        "HTTP 503 says that Kafka or InfluxDB is away.",
+    )
 
 
 _RAW_COPY = (
@@ -30,7 +57,7 @@ _ALL = (
     _flume(
         "flume-pop-spool",
         "Flume: population files from the spool folder to Kafka",
-        Files(_population_folder),
+        Files(partial(_spool, "population")),
         "Nothing is lost while it is down: the files stay in the folder. A file that it can't read stops it at that "
         "file: its log names the file; move it away. It needs Kafka.",
         Deliverer.SOURCE,
@@ -53,6 +80,61 @@ _ALL = (
         HttpProbe(lambda: f"{car_api_url()}/healthz"),
         "While it is down, runs of car_transactions try again later, and whoever posts to it has to. It needs Kafka: "
         "HTTP 503 says that Kafka is away.",
+    ),
+    _app(
+        "recentchange-collector",
+        "Collector of Wikimedia's recent changes",
+        "It goes on where it stopped, for as long as Wikimedia keeps the past: its log and /healthz name a gap. "
+        "HTTP 503 says that the stream is away, or that the spool is full: then look at flume-wiki-spool.",
+    ),
+    _flume(
+        "flume-wiki-spool",
+        "Flume: recent changes from the spool folder to Kafka",
+        Files(partial(_spool, "wiki")),
+        "Nothing is lost while it is down: the files stay in the folder, and the collector stops reading before the "
+        "disk is full. It needs Kafka.",
+        Deliverer.SOURCE,
+    ),
+    _flume(
+        "flume-wiki-hdfs",
+        "Flume: the topic of recent changes to HDFS",
+        Records(lambda: names().wiki_topic, group="flume-wiki-hdfs"),
+        _RAW_COPY,
+    ),
+    Service(
+        "wiki-edits-minute",
+        "Spark: recent changes a minute",
+        StreamProbe(WIKI.name, Records(lambda: WIKI.topic, group=WIKI.counted_by)),
+        "Nothing is lost while it is down: the changes stay on the topic, and it goes on from its checkpoint. It needs "
+        "Kafka, HDFS, InfluxDB and the ledger. Where its log says that checkpoint and files do not belong together, it "
+        "says what to do about it too.",
+        stall_limit=SPARK_STALL_SECONDS,
+    ),
+    _app(
+        "web-event-producer",
+        "Producer of web events",
+        "It makes no events while it is down. HTTP 503 says that its folder is full: then look at flume-events-tail.",
+    ),
+    _flume(
+        "flume-events-tail",
+        "Flume: web events from the log files to Kafka",
+        Unread(web_logs_folder, events_position_file),
+        "Nothing is lost while it is down: the log files stay until they were read. It needs Kafka.",
+        Deliverer.SOURCE,
+    ),
+    _flume(
+        "flume-events-hdfs",
+        "Flume: the topic of web events to HDFS",
+        Records(lambda: names().events_topic, group="flume-events-hdfs"),
+        _RAW_COPY,
+    ),
+    *(_price_consumer(number) for number in range(1, PRICE_CONSUMERS + 1)),
+    landing_service(POPULATION),
+    landing_service(CARS),
+    _app(
+        "kafka-lag-exporter",
+        "Exporter of the consumer groups' lags",
+        "No data depends on it. HTTP 503 says that Kafka is away.",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What waits for a service outside of it: records on a topic, or files in a folder."""
+"""What waits for a service outside of it: records on a topic, files in a folder, or lines of log files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from penstock.core.errors import Fatal
 from penstock.core.settings import Kafka
+from penstock.services import tail
 
 if TYPE_CHECKING:
     from penstock.kafka.lag import Lag
@@ -53,6 +54,27 @@ class Files:
 
 def _is_complete(name: str) -> bool:
     return not name.startswith(".") and not name.endswith((".tmp", ".part"))
+
+
+@dataclass(frozen=True)
+class Unread:
+    """The bytes of whole lines in a folder's log files that a tailing Flume source has not taken yet.
+
+    `positions` is the source's position file. A folder that does not exist yet has no lines.
+    """
+
+    folder: Callable[[], Path]
+    positions: Callable[[], Path]
+    unit: str = "bytes of log lines"
+
+    def waiting(self) -> int:
+        """Raises Retry where Flume is just writing its position file, Fatal where a file can't be read."""
+        folder = self.folder()
+        try:
+            taken = tail.positions(self.positions())
+            return sum(tail.unread(file, taken) for file in tail.log_files(folder))
+        except OSError as error:
+            raise Fatal(f"what waits in {folder} can't be measured: {error}") from error
 
 
 @dataclass(frozen=True)

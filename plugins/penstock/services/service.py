@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from penstock.core.errors import Fatal
 from penstock.core.service import State
 
+SPARK_STALL_SECONDS = 150.0
+"""The stall limit of a driver of Spark, whose first micro-batch takes a minute on a busy machine."""
+
 
 @dataclass(frozen=True)
 class Verdict:

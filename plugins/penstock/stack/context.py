@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from penstock.core.errors import Fatal
 from penstock.core.settings import PROJECT, influx_bucket, influx_org
+from penstock.services import PRICE_CONSUMERS
 from penstock.stack.env import read_env, write_env
 from penstock.stack.layout import Layout, choose_ports
 from penstock.stack.supervisor import USER as SUPERVISOR_USER
@@ -24,8 +25,20 @@ FLUME_AGENTS: Mapping[str, str] = {
     "pop-spool": "flume_pop_spool",
     "pop-hdfs": "flume_pop_hdfs",
     "cars-hdfs": "flume_cars_hdfs",
+    "wiki-spool": "flume_wiki_spool",
+    "wiki-hdfs": "flume_wiki_hdfs",
+    "events-tail": "flume_events_tail",
+    "events-hdfs": "flume_events_hdfs",
 }
 """{agent: the port of its metrics}."""
+
+APPS = (
+    "recentchange_collector",
+    "web_event_producer",
+    *(f"price_consumer_{number}" for number in range(1, PRICE_CONSUMERS + 1)),
+    "kafka_lag_exporter",
+)
+"""Our own programs with a status server: each has a port of its name, and its address in NAME_URL."""
 
 _INHERITED = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
@@ -123,7 +136,13 @@ class Context:
     @cached_property
     def source_settings(self) -> dict[str, str]:
         """Where the sources are asked: the replay server where this instance replays, else what .env says."""
-        names = ("BASE_URL", "ARCHIVE_BASE_URL", "HISTORICAL_FORECAST_BASE_URL", "DATAUSA_URL")
+        names = (
+            "BASE_URL",
+            "ARCHIVE_BASE_URL",
+            "HISTORICAL_FORECAST_BASE_URL",
+            "DATAUSA_URL",
+            "RECENTCHANGE_URL",
+        )
         limits = ("OPEN_METEO_CALLS_PER_MINUTE", "OPEN_METEO_CALLS_PER_HOUR", "OPEN_METEO_CALLS_PER_DAY")
         if not self.replay:
             return {name: self.settings[name] for name in (*names, *limits) if self.settings.get(name)}
@@ -134,6 +153,7 @@ class Context:
             "/archive/v1/archive",
             "/historical-forecast/v1/forecast",
             f"{population}?{query}",
+            f"/v2/stream/recentchange?rate={self.settings.get('REPLAY_CHANGES_PER_SEC') or 50}",
         )
         hosts = {name: f"http://{HOST}:{self.ports['replay']}{path}" for name, path in zip(names, paths, strict=True)}
         # Our own server has no quota.
@@ -186,6 +206,7 @@ class Context:
             "CAR_API_URL": f"http://{HOST}:{ports['car_api']}",
             "SUPERVISOR_URL": f"http://{HOST}:{ports['supervisor']}/RPC2",
             **metrics,
+            **{f"{app.upper()}_URL": f"http://{HOST}:{ports[app]}" for app in APPS},
         }
 
     def influx_token(self) -> str | None:
@@ -238,22 +259,52 @@ class Context:
 _PASSED_ON = frozenset(
     (
         "CARS_HDFS_FOLDER",
+        "CARS_LANDED_BY",
         "CARS_MEASUREMENT",
         "CARS_TOPIC",
         "CASSANDRA_KEYSPACE",
         "CASSANDRA_REPLICATION",
         "DAILY_DATA_TOPIC",
         "DAILY_SINK_TABLE",
+        "EVENTS_AHEAD_SECONDS",
+        "EVENTS_HDFS_FOLDER",
+        "EVENTS_MEASUREMENT",
+        "EVENTS_TOPIC",
+        "HDFS_REPLICATION",
         "HDFS_USER",
         "HOURLY_DATA_TOPIC",
         "HOURLY_SINK_TABLE",
         "INFLUXDB_BUCKET",
         "INFLUXDB_ORG",
+        "KAFKA_MIN_INSYNC",
+        "KAFKA_REPLICATION",
+        "LAG_SECONDS",
+        "PENSTOCK_HOLD",
         "PENSTOCK_SMALL_LANDING",
         "PENSTOCK_WAIT_SECONDS",
         "POPULATION_HDFS_FOLDER",
+        "POPULATION_LANDED_BY",
         "POPULATION_MEASUREMENT",
         "POPULATION_TOPIC",
+        "PRICE_HIGH_FROM",
+        "PRICE_MEDIUM_FROM",
+        "PRODUCE_RATE_PER_SEC",
+        "WEB_LOGS_BYTES",
+        "WEB_LOG_FILE_BYTES",
+        "WEB_LOG_FILE_SECONDS",
+        "WIKI_AGGREGATE_FOLDER",
+        "WIKI_CHECKPOINT",
+        "WIKI_HDFS_FOLDER",
+        "WIKI_IDLE_SECONDS",
+        "WIKI_LATENESS_SECONDS",
+        "WIKI_MEASUREMENT",
+        "WIKI_RECORDS_AT_ONCE",
+        "WIKI_SPOOL_BYTES",
+        "WIKI_SPOOL_FILE_BYTES",
+        "WIKI_SPOOL_FILE_SECONDS",
+        "WIKI_TOPIC",
+        "WIKI_TRIGGER_SECONDS",
+        "WIKI_USER_AGENT_CONTACT",
         "_PIP_ADDITIONAL_REQUIREMENTS",
     )
 )

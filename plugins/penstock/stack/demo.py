@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal
+from penstock.core.service import Desired
 from penstock.core.settings import OpenMeteo
+from penstock.core.stream import Stream
+from penstock.ledger.services import Services
 from penstock.ledger.store import Ledger, LedgerRow
-from penstock.pipelines import PIPELINES
+from penstock.ledger.stream_verdicts import StreamRow, judge, whole_minutes_since
+from penstock.pipelines import PIPELINES, STREAMS
 from penstock.stack.airflow_api import Airflow
 from penstock.stack.context import Context
 from penstock.stack.report import Report, Step, console
@@ -19,8 +24,9 @@ _HOURS = 3
 _QUARTERS = 2
 _HISTORIC_DAYS = 7
 _TIMEOUT = 900.0
+_STREAM_PATIENCE = 240.0
 
-DAG_IDS = ("weather_hourly", "weather_daily", "weather_historic", "population", "car_transactions")
+DAG_IDS = ("weather_hourly", "weather_daily", "weather_historic", "population", "car_transactions", *STREAMS)
 
 
 def airflow(context: Context) -> Airflow:
@@ -61,6 +67,36 @@ def run(context: Context, report: Report) -> list[LedgerRow]:
     historic.done(state)
     ledger = Ledger(context.ledger_url)
     return [row for row in ledger.batches() if row.started >= began - timedelta(seconds=1)]
+
+
+def run_streams(context: Context, report: Report, began: datetime) -> list[StreamRow]:
+    """Count every whole minute of each stream since `began`, at least one, at every hop, and return the verdicts.
+
+    A stream whose services are stopped, by a person or by a setting, is left out.
+    """
+    environment = context.environment()
+    return [
+        _judged(stream, report, began, environment) for stream in STREAMS.values() if _flows(context, stream, report)
+    ]
+
+
+def _flows(context: Context, stream: Stream, report: Report) -> bool:
+    with closing(Services(context.ledger_url)) as services:
+        rows = services.rows([stream.collected_by.replace("_", "-")])
+    held = [row for row in rows if row.desired is Desired.STOPPED]
+    for row in held:
+        report.line(f"{stream}: left out, because {row.name} is stopped by {row.desired_by}")
+    return not held
+
+
+def _judged(stream: Stream, report: Report, began: datetime, environment: Mapping[str, str]) -> StreamRow:
+    step = report.step(stream.name)
+    while (minutes := whole_minutes_since(began, datetime.now(UTC))) is None:
+        step.say("waiting for a whole minute of it")
+        time.sleep(1)
+    row = judge(stream, minutes, environment, _STREAM_PATIENCE, step.say)
+    step.done("counted")
+    return row
 
 
 def run_pipelines(client: Airflow, wanted: Mapping[str, Interval], report: Report) -> None:

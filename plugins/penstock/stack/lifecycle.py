@@ -154,9 +154,9 @@ def _start(context: Context, node: Server | Task, report: Report, stop: threadin
         node.run(context, step)
         step.done("done")
         return
-    if _is_held(context, node):
+    if by := _held_by(context, node):
         node.prepare(context)
-        step.done(f"stopped by a person: `penstock service start {node.name}` starts it")
+        step.done(f"stopped by {by}: `penstock service start {node.name}` starts it")
         return
     if context.supervisor.states()[node.name]["statename"] != "RUNNING":
         step.say("preparing")
@@ -167,14 +167,14 @@ def _start(context: Context, node: Server | Task, report: Report, stop: threadin
     step.done("ready")
 
 
-def _is_held(context: Context, server: Server) -> bool:
-    """Whether it is a service that a person has stopped. It needs `provision`, so that the ledger can be asked."""
+def _held_by(context: Context, server: Server) -> str | None:
+    """Who wants a service to stay stopped, if anybody does. It needs `provision`, so that the ledger can be asked."""
     if server.name not in SERVICES:
-        return False
+        return None
     from penstock.ledger.services import Services
 
     with closing(Services(context.ledger_url)) as ledger:
-        return any(row.desired is Desired.STOPPED for row in ledger.rows([server.name]))
+        return next((row.desired_by for row in ledger.rows([server.name]) if row.desired is Desired.STOPPED), None)
 
 
 def start_one(context: Context, server: Server, report: Report) -> None:

@@ -103,6 +103,15 @@ def car_api(context: Context) -> str | None:
     return http_ok(f"http://{HOST}:{context.ports['car_api']}/healthz")
 
 
+def status_server(context: Context, *, port: str) -> str | None:
+    """The program answers, be it that something it needs is away."""
+    try:
+        status = requests.get(f"http://{HOST}:{context.ports[port]}/healthz", timeout=_TIMEOUT).status_code
+    except requests.RequestException as error:
+        return type(error).__name__
+    return None if status in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE} else f"HTTP {status}"
+
+
 def influxdb(context: Context) -> str | None:
     """InfluxDB has opened its stores."""
     return http_ok(f"http://{HOST}:{context.ports['influxdb']}/health", must='"status":"pass"')

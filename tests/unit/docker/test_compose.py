@@ -35,10 +35,12 @@ CORE = {
     "airflow-triggerer",
 }
 ONCE = {"postgres-init", "airflow-init", "provision"}
-SCALABLE = {"spark-worker", "airflow-worker"}
+SCALABLE = {"spark-worker", "airflow-worker", "price-consumer"}
 
 
-@pytest.mark.parametrize("profiles", [(), ("core",), ("replay",), ("celery",), ("replay", "celery")])
+@pytest.mark.parametrize(
+    "profiles", [(), ("core",), ("replay",), ("celery",), ("scale",), ("replay", "celery", "scale")]
+)
 def test_the_file_is_valid_with_every_profile(compose, profiles):
     done = compose(*(word for name in profiles for word in ("--profile", name)), "config", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
@@ -50,6 +52,7 @@ def test_the_core_needs_no_profile(compose):
 
 def test_a_profile_adds_its_services_to_the_core(compose):
     assert set(compose("--profile", "replay", "config", "--services").stdout.split()) == CORE | {"replay-api"}
+    assert set(compose("--profile", "scale", "config", "--services").stdout.split()) == CORE | {"price-consumer"}
     assert set(compose("--profile", "celery", "config", "--services").stdout.split()) == CORE | {
         "broker",
         "airflow-worker",
@@ -221,6 +224,8 @@ def test_influxdbs_token_is_written_by_provisioning_and_read_by_airflow(services
         "airflow-triggerer",
         "airflow-api-server",
         "airflow-worker",
+        "jobs",
+        "price-consumer",
     )
     assert holders == {"provision": False} | dict.fromkeys(readers, True)
     for name, service in services.items():

@@ -242,11 +242,17 @@ def test_the_jobs_container_runs_the_services_of_the_local_stack(jobs, local):
         assert not program.restart
         assert section["stopwaitsecs"] == str(program.stop_seconds)
         role = section["command"].removeprefix("/opt/penstock/scripts/entrypoint.sh ")
-        if name == "car-api":
-            assert role == f"car-api --host 0.0.0.0 --port {DEFAULT_PORTS['car_api']}"
-        else:
+        if name.startswith("flume-"):
             agent = name.removeprefix("flume-")
             assert role == f"flume {agent} {DEFAULT_PORTS[context.FLUME_AGENTS[agent]]}"
+        elif name == "wiki-edits-minute":
+            assert role == name
+        elif name.startswith("landing-"):
+            assert role == f"landing-stream {program.command[-1]}"
+        else:
+            port = DEFAULT_PORTS[name.replace("-", "_")]
+            assert role == f"{re.sub('-[0-9]+$', '', name)} --host 0.0.0.0 --port {port}"
+        assert section.get("autostart", "true") == ("false" if re.search("-[2-9]$|^landing-", name) else "true")
 
 
 def test_airflow_watches_just_the_services():

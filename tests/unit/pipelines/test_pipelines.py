@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import fastavro
 import pytest
 
-from penstock.core.pipeline import InfluxMeasurement, Pipeline, RawCopy, Wire
+from penstock.core.errors import Fatal
+from penstock.core.pipeline import CassandraTable, InfluxMeasurement, LandedBy, Pipeline, RawCopy, Wire
+from penstock.core.settings import landed_by
 from penstock.pipelines import CARS, PIPELINES, POPULATION
 from penstock.sources.car_api import CarApi
 from penstock.sources.datausa import DataUsa, normalise
@@ -35,6 +39,30 @@ def test_population_and_cars_are_declared_as_documented() -> None:
     assert CARS.sinks == (InfluxMeasurement("car_transaction_data"),)
     assert CARS.raw_copy == RawCopy("/Cars", "flume-cars-hdfs")
     assert isinstance(CARS.source, CarApi)
+
+
+@pytest.mark.parametrize(("name", "pipeline"), [("POPULATION", POPULATION), ("CARS", CARS)])
+def test_what_lands_a_pipeline_is_chosen_by_its_setting(name: str, pipeline: Pipeline) -> None:
+    asked = f"from penstock.pipelines import {name}; print({name}.landed_by, {name}.landing_service)"
+
+    assert pipeline.landed_by is LandedBy.BATCH
+    assert run_python(asked, **{f"{name}_LANDED_BY": "stream"}).split() == ["stream", pipeline.landing_service]
+    assert pipeline.landing_service in {"landing-population", "landing-car-transactions"}
+
+
+def test_another_choice_than_batch_or_stream_is_refused() -> None:
+    with pytest.raises(Fatal, match="CARS_LANDED_BY is 'spark': set it to batch or stream"):
+        landed_by("CARS", {"CARS_LANDED_BY": "spark"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"wire": Wire.AVRO}, {"sinks": (CassandraTable("t"),)}, {"sinks": (CARS.sinks[0], InfluxMeasurement("second"))}],
+)
+def test_only_json_records_to_one_measurement_can_be_landed_by_a_stream(changes: dict[str, Any]) -> None:
+    assert replace(CARS, **changes).landed_by is LandedBy.BATCH
+    with pytest.raises(Fatal, match="cannot be landed by a stream, which takes JSON records to one measurement"):
+        replace(CARS, landed_by=LandedBy.STREAM, **changes)
 
 
 @JSON

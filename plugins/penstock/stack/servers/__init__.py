@@ -13,15 +13,24 @@ from penstock.core.settings import INCLUDE
 from penstock.stack.artifacts import Artifact, MavenArtifact
 from penstock.stack.context import Context
 from penstock.stack.servers.airflow import AIRFLOW, airflow_environment
-from penstock.stack.servers.apps import CAR_API, REPLAY_API
+from penstock.stack.servers.apps import (
+    CAR_API,
+    KAFKA_LAG_EXPORTER,
+    PRICE_CONSUMER,
+    RECENTCHANGE_COLLECTOR,
+    REPLAY_API,
+    WEB_EVENT_PRODUCER,
+)
 from penstock.stack.servers.base import Environment, Server, render
 from penstock.stack.servers.cassandra import CASSANDRA
 from penstock.stack.servers.flume import FLUME
 from penstock.stack.servers.hdfs import DATANODE, NAMENODE
 from penstock.stack.servers.influxdb import INFLUXDB
 from penstock.stack.servers.kafka import KAFKA
+from penstock.stack.servers.landing_streams import LANDING_STREAMS
 from penstock.stack.servers.postgres import POSTGRES
 from penstock.stack.servers.registry import REGISTRY
+from penstock.stack.servers.streams import WIKI_EDITS_MINUTE
 
 __all__ = ["LIBRARIES", "SERVERS", "SPARK_JARS", "Environment", "Server", "airflow_environment", "render", "wanted"]
 
@@ -35,6 +44,12 @@ SERVERS: tuple[Server, ...] = (
     DATANODE,
     *FLUME,
     CAR_API,
+    RECENTCHANGE_COLLECTOR,
+    WIKI_EDITS_MINUTE,
+    WEB_EVENT_PRODUCER,
+    *PRICE_CONSUMER,
+    *LANDING_STREAMS,
+    KAFKA_LAG_EXPORTER,
     REPLAY_API,
     *AIRFLOW,
 )

@@ -17,7 +17,7 @@ from penstock.stack.templates import render_folder
 Environment = Mapping[str, str]
 
 
-def _nothing(_: Context) -> None:
+def nothing(_: Context) -> None:
     """The default of a step that a server does not have."""
 
 
@@ -42,8 +42,8 @@ class Server:
     folder: str = ""
     ports: tuple[str, ...] = ()
     environment: Callable[[Context], Environment] = _no_environment
-    prepare: Callable[[Context], None] = _nothing
-    provision: Callable[[Context], None] = _nothing
+    prepare: Callable[[Context], None] = nothing
+    provision: Callable[[Context], None] = nothing
     wanted: Callable[[Context], bool] = field(default=lambda _: True)
     ready_seconds: int = 240
     stop_seconds: int = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from penstock.core.settings import INCLUDE, Names
+from penstock.core.settings import INCLUDE, Names, web_logs_folder
 from penstock.stack import ready
 from penstock.stack.artifacts import MavenArtifact
 from penstock.stack.context import FLUME_AGENTS, HOST, Context
@@ -45,14 +45,22 @@ def _environment(context: Context) -> Environment:
     return {
         "CARS_HDFS_FOLDER": names.cars_folder,
         "CARS_TOPIC": names.cars_topic,
+        "EVENTS_HDFS_FOLDER": names.events_folder,
+        "EVENTS_TOPIC": names.events_topic,
+        "FLUME_STATE": str(context.layout.data("flume")),
         "HADOOP_USER_NAME": context.hdfs_user,
         "POPULATION_HDFS_FOLDER": names.population_folder,
         "POPULATION_TOPIC": names.population_topic,
+        "WEB_LOGS": str(web_logs_folder(context.environment())),
+        "WIKI_HDFS_FOLDER": names.wiki_folder,
+        "WIKI_TOPIC": names.wiki_topic,
     }
 
 
 def _prepare(context: Context) -> None:
-    (context.spool / "population").mkdir(parents=True, exist_ok=True)
+    for name in ("population", "wiki"):
+        (context.spool / name).mkdir(parents=True, exist_ok=True)
+    web_logs_folder(context.environment()).mkdir(parents=True, exist_ok=True)
     context.layout.data("flume").mkdir(parents=True, exist_ok=True)
 
 
