@@ -264,14 +264,14 @@ def _show_services(context: Context, names: list[str], *, as_json: bool) -> None
     for row in rows:
         now = states.get(row.name, {}).get("statename", "not started").lower()
         console.print(
-            f"{row.name:18}{row.state:10}since {row.since:%Y-%m-%d %H:%M:%S} UTC  {row.restarts} restarts in a day  "
+            f"{row.name:26}{row.state:10}since {row.since:%Y-%m-%d %H:%M:%S} UTC  {row.restarts} restarts in a day  "
             f"process {now}: {row.reason}",
             highlight=False,
             markup=False,
         )
     for name in sorted(set(names) - {row.name for row in rows}):
         now = states.get(name, {}).get("statename", "not started").lower()
-        console.print(f"{name:18}not watched yet, process {now}", highlight=False, markup=False)
+        console.print(f"{name:26}not watched yet, process {now}", highlight=False, markup=False)
 
 
 def _person() -> str:

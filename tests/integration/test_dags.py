@@ -43,17 +43,18 @@ def definitions(bag: Any) -> dict[str, Any]:
 
 def test_all_dags_are_imported(bag: Any) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == [
+    watches = [dag_id for dag_id in bag.dags if dag_id.startswith("service_")]
+    assert sorted(watches) == sorted(f"service_{name.replace('-', '_')}" for name in SERVICES)
+    assert len(watches) == 18
+    assert sorted(bag.dags.keys() - set(watches)) == [
         "car_transactions",
         "maintenance",
         "population",
-        "service_car_api",
-        "service_flume_cars_hdfs",
-        "service_flume_pop_hdfs",
-        "service_flume_pop_spool",
         "weather_daily",
         "weather_historic",
         "weather_hourly",
+        "web_events",
+        "wiki",
     ]
 
 
@@ -111,6 +112,11 @@ def test_every_reconciled_table_is_an_asset(bag: Any) -> None:
         "weather_historic": [daily, hourly],
         "population": ["influxdb://ETL_Project/population_data"],
         "car_transactions": ["influxdb://ETL_Project/car_transaction_data"],
+        "web_events": ["influxdb://ETL_Project/price_buckets_minute"],
+        "wiki": [
+            "hdfs://user/bigdata/aggregates/wiki_edits_minute",
+            "influxdb://ETL_Project/wiki_edits_minute",
+        ],
     }
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from penstock.core.errors import Retry
 from penstock.core.service import State
 from penstock.core.settings import ledger_url
-from penstock.ledger.streams import Progress, Streams
 from penstock.services.backlog import Backlog
 from penstock.services.service import Verdict
+
+if TYPE_CHECKING:
+    from penstock.ledger.streams import Progress, Streams
 
 Mark: TypeAlias = tuple[str, int]
 """The query and the number of a micro-batch."""
@@ -65,6 +67,8 @@ class StreamProbe:
 @cache
 def _streams(url: str) -> Streams:
     """One session for all streams of this process."""
+    from penstock.ledger.streams import Streams
+
     return Streams(url)
 
 
