@@ -25,6 +25,7 @@ from tests.bench import (
     bench_influx,
     bench_land,
     bench_land_influx,
+    bench_latency,
     bench_produce,
     bench_runs,
     bench_stream,
@@ -41,6 +42,7 @@ BENCHES = {
     "collector": bench_collector.run,
     "consumer": bench_consumer.run,
     "stream": bench_stream.run,
+    "latency": bench_latency.run,
     "runs": bench_runs.run,
     "supervision": bench_supervision.run,
 }
@@ -52,7 +54,8 @@ def main() -> int:
     scale = float(os.environ.get("BENCH_SCALE", "1"))
     var = PROJECT / "build" / "bench-stack"
     os.environ |= {"PENSTOCK_VAR": str(var), "PENSTOCK_ENV_FILE": f"{var}.env", "PENSTOCK_PORTS": "free"}
-    os.environ["PENSTOCK_HOLD"] = ",".join(HELD)
+    # Twice the live feed's rate.
+    os.environ |= {"PENSTOCK_HOLD": ",".join(HELD), "REPLAY_CHANGES_PER_SEC": "100"}
     context = Context.load(create=True).with_replay(True)
     with report() as told:
         lifecycle.up(context, told)
