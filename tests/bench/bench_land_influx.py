@@ -51,7 +51,7 @@ def run(context: Context, scale: float) -> list[Line]:
 
 def measure(environment: Mapping[str, str], records: int) -> list[Line]:
     """Reading and landing in turn, twice over; the better of each counts, as the machine is shared."""
-    bench = _Bench(environment)
+    bench = Bench(environment)
     parts = {count: bench.produced(count) for count in (records // 4, records)}
     quarter = bench.landing(parts[records // 4])
     read, landings = 0.0, []
@@ -69,7 +69,9 @@ def measure(environment: Mapping[str, str], records: int) -> list[Line]:
     ]
 
 
-class _Bench:
+class Bench:
+    """A topic with records, and jobs on them."""
+
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = {**os.environ, **environment}
         self.kafka, self.influx = Kafka.from_env(environment), Influx.from_env(environment)
