@@ -64,7 +64,7 @@ class GroupLags:
                 if end is None:
                     failed.setdefault(group, f"the end of {each.topic}-{each.partition} is not known: is it deleted?")
                 else:
-                    current = reached(each.offset, each.metadata)
+                    current = reached(each.offset, _metadata(each))
                     found.append(PartitionLag(group, each.topic, each.partition, current, end))
         return Lags(tuple(sorted(found, key=lambda each: (each.group, each.topic, each.partition))), failed)
 
@@ -118,3 +118,11 @@ class GroupLags:
             raise explain(error.args[0], self._address, doing) from error
         except TimeoutError as error:
             raise Retry(f"Kafka at {self._address} did not answer in time while {doing}") from error
+
+
+def _metadata(committed: TopicPartition) -> str | None:
+    """The commit's metadata, None where it is no text: other programs write what they like there."""
+    try:
+        return committed.metadata
+    except UnicodeDecodeError:
+        return None

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+_DECODER = json.JSONDecoder()
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -49,7 +51,8 @@ def reached(offset: int, metadata: str | None) -> int:
 
 def _parsed(metadata: str | None) -> dict[str, Any] | None:
     try:
-        found = json.loads(metadata or "")
+        # What the client hands over may have stray bytes after its end.
+        found, _ = _DECODER.raw_decode(metadata or "")
     except ValueError:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("position"), int):

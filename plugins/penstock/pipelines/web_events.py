@@ -22,6 +22,5 @@ WEB_EVENTS = Stream(
         InfluxMeasurement(settings.names().events_measurement),
     ),
     lateness=timedelta(minutes=2),
-    freshness=timedelta(minutes=10),
     tags=("web-events",),
 )

@@ -23,7 +23,6 @@ WIKI = Stream(
         settings.names().wiki_aggregate_folder,
     ),
     lateness=timedelta(seconds=settings.wiki_lateness()),
-    freshness=timedelta(minutes=10),
     normaliser="penstock.sources.recentchange:normalise",
     tags=("wiki",),
 )
