@@ -36,12 +36,8 @@ def running(stack: Any, names: Sequence[str]) -> Iterator[None]:
                 control.stop(name, stack.context.supervisor.client, ledger, "a test")
 
 
-def judged(stack: Any, stream: Stream, began: datetime, minutes: int = 1) -> StreamRow:
-    """The verdict on all whole minutes since `began`, at least so many."""
-    while (found := whole_minutes_since(began, datetime.now(UTC))) is None or _length(found) < minutes:
+def judged(stack: Any, stream: Stream, began: datetime, until: datetime | None = None) -> StreamRow:
+    """The verdict on all whole minutes since `began`, at least one, and the minute of `until` among them."""
+    while (found := whole_minutes_since(began, datetime.now(UTC))) is None or found.end < (until or began):
         time.sleep(1)
     return judge(stream, found, stack.environment(), PATIENCE_SECONDS)
-
-
-def _length(interval: Any) -> float:
-    return float((interval.end - interval.start).total_seconds() / 60)

@@ -63,7 +63,8 @@ def test_every_program_is_killed_in_turn_and_every_minute_is_whole(stack: Any, w
         stack.start(server)
         time.sleep(BETWEEN_SECONDS)
 
-    rows = {stream.name: judged(stack, stream, began) for stream in (WIKI, WEB_EVENTS)}
+    ended = datetime.now(UTC)
+    rows = {stream.name: judged(stack, stream, began, ended) for stream in (WIKI, WEB_EVENTS)}
     assert {name: row.verdict for name, row in rows.items()} == {"wiki": "whole", "web_events": "whole"}
     minutes = Interval(rows["wiki"].interval_start, rows["wiki"].interval_end)
     copied = in_raw_copy(WIKI, minutes, Hdfs.from_env(stack.environment()))
@@ -82,4 +83,4 @@ def test_a_stream_outlives_airflow_and_runs_once_when_it_is_back(stack: Any, wat
     for name, watching in watched.items():
         assert watching.is_seen_anew()
         assert watching.processes() == [pids[name]]
-    assert judged(stack, WIKI, began).verdict == "whole"
+    assert judged(stack, WIKI, began, datetime.now(UTC)).verdict == "whole"
