@@ -17,8 +17,8 @@ from penstock.stack.artifacts import java_home
 from penstock.stack.context import Context
 from penstock.stack.layout import port_is_free
 
-_MEMORY_NEEDED = 5 * 2**30
-"""Bytes: the stack at rest takes 4.5 GB, a Spark job comes on top."""
+_MEMORY_NEEDED = 7 * 2**30
+"""Bytes: the stack takes 6 GB with both streams, a Spark job comes on top."""
 
 _DISK_FOR_DATA = 5 * 2**30
 _DISK_FOR_SERVERS = 2 * 2**30
