@@ -23,7 +23,7 @@ env: $(STAMP) ## make .env with generated secrets
 doctor: $(STAMP) ## look for what would keep the stack from starting
 	@$(PENSTOCK) doctor
 
-demo: $(STAMP) ## set everything up, run the weather DAGs, show that every record landed (LIVE=1: from the real API)
+demo: $(STAMP) ## set everything up, run the DAGs and both streams, show that every record landed (LIVE=1: from the real sources)
 	@$(PENSTOCK) demo
 
 up: $(STAMP) ## start the local stack

@@ -27,7 +27,7 @@ def main() -> None:
         prog="python -m apps.recentchange_collector", description="Collect Wikimedia's recent changes into a spool."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address of the status server (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8094, help="port of the status server (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8092, help="port of the status server (default: %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -41,7 +41,7 @@ def run(context: Context, report: Report) -> list[LedgerRow]:
     The intervals are those before the present hour, so that a second demo in that hour runs the same ones again.
     """
     client = airflow(context)
-    report.line(f"weather and population come from {source(context)}")
+    report.line(f"weather, population and recent changes come from {source(context)}")
     step = report.step("airflow")
     client.wait_for_dags(set(DAG_IDS))
     step.done("shows the DAGs")
@@ -139,7 +139,7 @@ def _under_way(client: Airflow, pipeline: str, interval: Interval) -> Iterable[s
 
 
 def source(context: Context) -> str:
-    """Where this instance's weather and population come from, in words."""
+    """Where this instance's sources are, in words."""
     if context.replay:
         return "the replay server on this machine (LIVE=1 asks the real services)"
     return context.source_settings.get("BASE_URL") or OpenMeteo.from_env({}).base_url
