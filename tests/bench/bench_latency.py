@@ -116,12 +116,15 @@ class _RawCopy:
         for hour in {datetime.now(UTC) - timedelta(hours=back) for back in (0, 1)}:
             for file in self._client.entries(f"{WIKI.raw_copy.folder}/{hour:%Y-%m-%d/%H}"):
                 name = final_name(file.path)
+                read = self._read.get(name, 0)
+                # The NameNode refuses offsets beyond the length it knows, and of an open file it knows little.
+                known = min(read, max(file.length - 1, 0))
                 try:
-                    content = b"".join(self._client.read(file.path, self._read.get(name, 0)))
+                    content = b"".join(self._client.read(file.path, known))[read - known :]
                 except Missing:
                     continue  # it has just got its final name
                 whole = content[: content.rfind(b"\n") + 1]
-                self._read[name] = self._read.get(name, 0) + len(whole)
+                self._read[name] = read + len(whole)
                 made += [
                     datetime.fromisoformat(json.loads(line)["meta"]["dt"]).timestamp() for line in whole.splitlines()
                 ]
