@@ -18,7 +18,7 @@ from penstock.core.settings import PROJECT, Cassandra, Hdfs, Influx, Kafka
 from penstock.ledger.store import Ledger
 from penstock.stack import demo, lifecycle
 from penstock.stack.airflow_api import Airflow
-from penstock.stack.context import Context
+from penstock.stack.context import MONITORING, Context
 from penstock.stack.report import report
 from penstock.stack.servers import Server, airflow_environment, wanted
 from tests.streams import HELD
@@ -79,6 +79,7 @@ def stack() -> Iterator[Stack]:
         patched.setenv("PENSTOCK_ENV_FILE", str(TEST_STACK.with_suffix(".env")))
         patched.setenv("PENSTOCK_PORTS", "free")
         patched.setenv("PENSTOCK_HOLD", ",".join(HELD))
+        patched.setenv("PENSTOCK_PROFILES", MONITORING)
         if not keep:
             _wipe()
         context = Context.load(create=True).with_replay(True)

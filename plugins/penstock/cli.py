@@ -141,7 +141,7 @@ def clean(
 def status() -> None:
     """Show every server's state, and the age of what landed last."""
     from penstock.ledger.freshness import freshness
-    from penstock.pipelines import PIPELINES
+    from penstock.pipelines import PIPELINES, STREAMS
 
     context = Context.load()
     states = context.supervisor.states()
@@ -155,7 +155,7 @@ def status() -> None:
         troubled = troubled or lacking is not None
         console.print(f"{server.name:24}{state:10}{lacking or 'ready'}", highlight=False, markup=False)
     if states.get("postgres", {}).get("statename") == "RUNNING":
-        for each in freshness(Ledger(context.ledger_url), PIPELINES.values()):
+        for each in freshness(Ledger(context.ledger_url), [*PIPELINES.values(), *STREAMS.values()]):
             console.print(str(each), highlight=False, markup=False)
     if troubled:
         raise typer.Exit(1)

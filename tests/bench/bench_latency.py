@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from penstock.core.batch import Interval
+from penstock.core.errors import Retry
 from penstock.core.settings import Hdfs, Influx, Kafka
 from penstock.kafka.lag import Lag
 from penstock.ledger.stream_hops import in_measurement, milliseconds, on_topic
@@ -131,6 +132,15 @@ class _RawCopy:
         return made
 
 
+def _made_up(lag: Lag, spool: Path) -> bool:
+    """Whether next to nothing waits in the spool and on the topic."""
+    try:
+        waiting = lag.of(WIKI.counted_by, WIKI.topic)
+    except Retry:  # a broker that has just come back loads its groups first
+        return False
+    return waiting < 1_000 and sum(1 for _ in spool.glob("changes-*.jsonl")) <= 2
+
+
 def _outage(stack: Any, began: datetime, scale: float) -> list[Line]:
     """Kafka is away; the collector goes on spooling, and all is made up once it is back."""
     seconds = _OUTAGE_SECONDS * scale
@@ -140,11 +150,7 @@ def _outage(stack: Any, began: datetime, scale: float) -> list[Line]:
     back = time.monotonic()
     environment = stack.environment()
     lag, spool = Lag(Kafka.from_env(environment)), stack.context.spool / "wiki"
-    for look in count():
-        waiting = lag.of(WIKI.counted_by, WIKI.topic)
-        spooled = sum(1 for each in spool.glob("changes-*.jsonl"))
-        if look and waiting < 1_000 and spooled <= 2:
-            break
+    while not _made_up(lag, spool):
         time.sleep(_LOOK_SECONDS)
     took = time.monotonic() - back
     minutes = whole_minutes_since(began, datetime.now(UTC))

@@ -526,3 +526,35 @@ def events_ahead(environment: Mapping[str, str] = os.environ) -> int:
 def lag_seconds(environment: Mapping[str, str] = os.environ) -> int:
     """Seconds between two measurements of the consumer groups' lags."""
     return _Reader(environment).seconds("LAG_SECONDS", 15, least=1)
+
+
+def exporter_seconds(environment: Mapping[str, str] = os.environ) -> int:
+    """Seconds between two looks of Penstock's own exporter."""
+    return _Reader(environment).seconds("EXPORTER_SECONDS", 10, least=1)
+
+
+@dataclass(frozen=True)
+class WatchLimits:
+    """Above which values somebody should be told.
+
+    `population_change` is a ratio, up or down, from one year to the next: the United States have not changed by 3% in
+    a year since 1900, so more is an error or another definition. `car_price_outliers` is a number of sales of a brand
+    in 24 hours. `disk_free_bytes` is the least that should be free where programs leave their files.
+    """
+
+    population_change: float
+    car_price_outliers: int
+    disk_free_bytes: float
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> WatchLimits:
+        """All have defaults. Raises Fatal for a number that makes no sense."""
+        read = _Reader(environment)
+        limits = cls(
+            population_change=read.above_zero("POPULATION_CHANGE_LIMIT", 0.03),
+            car_price_outliers=read.number("CAR_PRICE_OUTLIERS_LIMIT", 0),
+            disk_free_bytes=read.above_zero("PENSTOCK_DISK_FREE_BYTES", 5 << 30),
+        )
+        if limits.car_price_outliers < 0:
+            raise Fatal(f"CAR_PRICE_OUTLIERS_LIMIT is {limits.car_price_outliers}: give 0 or more")
+        return limits

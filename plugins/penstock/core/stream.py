@@ -36,7 +36,8 @@ class Stream:
     makes them so. A record is known by the contract's key, and the same one may come several times. `collected_by` is
     the program that makes or collects the records, `counted_by` the consumer group that counts them.
     `lateness` is how much older than the newest record of its partition one may be and still be counted: a minute is
-    closed that long after its end, by the records' own times. `schedule` (cron, UTC) is when what came is counted anew.
+    closed that long after its end, by the records' own times. `freshness` is the age of the newest minute that is out
+    at which somebody should be told. `schedule` (cron, UTC) is when what came is counted anew.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Stream:
     raw_copy: RawCopy
     aggregate: Aggregate
     lateness: timedelta
+    freshness: timedelta
     normaliser: str | None = None
     schedule: str = "0 * * * *"
     tags: tuple[str, ...] = field(default=())
@@ -60,6 +62,11 @@ class Stream:
             raise Fatal(f"the stream name {self.name!r} is not an identifier: it names DAGs, checkpoints and files")
         if self.lateness < timedelta(0):
             raise Fatal(f"the stream {self.name} has a lateness of {self.lateness}: give none, or a positive time")
+        if self.freshness <= self.lateness + MINUTE:
+            raise Fatal(
+                f"the stream {self.name} has a freshness limit of {self.freshness}: a minute is out {self.lateness} "
+                "after its end at the earliest; give more than that and a minute"
+            )
 
     @property
     def dead_letter_topic(self) -> str:

@@ -214,6 +214,31 @@ def read(
         yield DeadLetter.parse(message)
 
 
+def read_at(
+    kafka: settings.Kafka,
+    dead_letter_topic: str,
+    partition: int,
+    offset: int,
+    *,
+    timeout: float = 30.0,
+    config: Mapping[str, str] | None = None,
+) -> DeadLetter:
+    """The letter at one offset. Raises Retry where Kafka is away, Fatal where the letter is there no more."""
+    where = Origin(dead_letter_topic, partition, offset)
+    wanted = [OffsetRange(partition, offset, offset + 1)]
+    for message in read_messages(kafka, dead_letter_topic, wanted, timeout=timeout, config=config):
+        return letter_in(message)
+    raise Fatal(f"there is no dead letter at {where} any more: it has expired, or the topic was made anew")
+
+
+def letter_in(message: Message) -> DeadLetter:
+    """What lies on a dead-letter topic, be it a letter or what somebody else has put there."""
+    try:
+        return DeadLetter.parse(message)
+    except Fatal as error:
+        return DeadLetter(str(error), message.value or b"", None, None)
+
+
 def _readable_time(found: Mapping[str, bytes]) -> datetime | None:
     """The as-of time in the headers of a record, or None where it is none: that may be why it was set aside."""
     try:

@@ -190,6 +190,19 @@ _NEWEST_LANDED = """
     ) AS newest ON true
 """
 
+# A stream that keeps account in its group's commits has no micro-batches here, and one with micro-batches no such note.
+_NEWEST_MINUTES = """
+    SELECT name, newest.closed_before, clock_timestamp() - newest.closed_before
+    FROM unnest(%(streams)s::text[]) AS name
+    LEFT JOIN LATERAL (
+        (SELECT date_trunc('minute', watermark) AS closed_before FROM stream_batches
+         WHERE stream = name AND rows > 0 ORDER BY written DESC LIMIT 1)
+        UNION ALL
+        SELECT closed_before FROM stream_minutes WHERE stream = name
+        ORDER BY closed_before DESC LIMIT 1
+    ) AS newest ON true
+"""
+
 
 class Ledger:
     """The ledger at an address. Each call is a session of its own; inside a `with` block, calls share one.
@@ -334,6 +347,12 @@ class Ledger:
         """For each pipeline the end of the newest interval that landed anything, and how long ago that is."""
         with self._session() as session:
             rows = session.execute(_NEWEST_LANDED, {"pipelines": list(pipelines)}).fetchall()
+        return {name: None if end is None else (_in_utc(end), age) for name, end, age in rows}
+
+    def newest_minutes(self, streams: Sequence[str]) -> Mapping[str, tuple[datetime, timedelta] | None]:
+        """For each stream the end of the newest minute that is out, and how long ago that is."""
+        with self._session() as session:
+            rows = session.execute(_NEWEST_MINUTES, {"streams": list(streams)}).fetchall()
         return {name: None if end is None else (_in_utc(end), age) for name, end, age in rows}
 
     @contextmanager

@@ -73,6 +73,11 @@ _FOLD = """
 """
 
 
+_CLOSED = """
+    INSERT INTO stream_minutes (stream, closed_before) VALUES (%(stream)s, %(closed_before)s)
+    ON CONFLICT (stream) DO UPDATE SET closed_before = excluded.closed_before, noted = clock_timestamp()
+"""
+
 _LATE_SINCE = """
     SELECT coalesce(sum(late), 0)::bigint AS late FROM stream_batches
     WHERE stream = %(stream)s AND written >= %(since)s
@@ -181,6 +186,10 @@ class Streams:
             seconds=row["seconds"],
             lag=row["lag"],
         )
+
+    def closed(self, stream: str, before: datetime) -> None:
+        """Write down that every minute which ends until `before` is out, as the commits of the stream's group say."""
+        self._session.execute(_CLOSED, {"stream": stream, "closed_before": before})
 
     def late_since(self, stream: str, time: datetime) -> int:
         """How many late records the micro-batches have met that were written since `time`."""

@@ -14,6 +14,7 @@ from penstock.pipelines.wiki import WIKI
 
 __all__ = [
     "CARS",
+    "DEAD_LETTER_TOPICS",
     "PIPELINES",
     "POPULATION",
     "STREAMS",
@@ -30,3 +31,9 @@ PIPELINES: Mapping[str, Pipeline] = {
 
 STREAMS: Mapping[str, Stream] = {stream.name: stream for stream in (WIKI, WEB_EVENTS)}
 """{name: stream}, in the order in which they are shown."""
+
+DEAD_LETTER_TOPICS: Mapping[str, str] = {
+    **{each.dead_letter_topic: each.name for each in PIPELINES.values()},
+    **{each.dead_letter_topic: each.name for each in STREAMS.values()},
+}
+"""{dead-letter topic: name of the pipeline or stream}."""

@@ -22,5 +22,6 @@ WEB_EVENTS = Stream(
         InfluxMeasurement(settings.names().events_measurement),
     ),
     lateness=timedelta(minutes=2),
+    freshness=timedelta(minutes=10),  # a minute is out 2 to 3 minutes after its end, a restart takes some more
     tags=("web-events",),
 )

@@ -23,6 +23,7 @@ WIKI = Stream(
         settings.names().wiki_aggregate_folder,
     ),
     lateness=timedelta(seconds=settings.wiki_lateness()),
+    freshness=timedelta(minutes=10),  # somebody edits every second; a restart with its back-off takes up to 5 minutes
     normaliser="penstock.sources.recentchange:normalise",
     tags=("wiki",),
 )

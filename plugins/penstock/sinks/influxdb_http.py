@@ -47,13 +47,17 @@ class Series:
 class InfluxHttp:
     """One bucket, over one kept-alive connection; not for several threads at once.
 
-    `patience` is how long the server may be away, in seconds. With `compress`, bodies are sent as gzip, which pays
-    where the network is slow: on a fast one it costs more than it saves.
+    `patience` is how long the server may be away, and `question` how long it may be silent over a query, both in
+    seconds. With `compress`, bodies are sent as gzip, which pays where the network is slow: on a fast one it costs more
+    than it saves.
     """
 
-    def __init__(self, where: settings.Influx, *, patience: float, compress: bool = False) -> None:
+    def __init__(
+        self, where: settings.Influx, *, patience: float, question: float = _QUESTION_SECONDS, compress: bool = False
+    ) -> None:
         self._where = where
         self._patience = patience
+        self._question = question
         self._compress = compress
         self._connecting = min(_CONNECT_SECONDS, patience)
         self._answering = min(_ANSWER_SECONDS, patience)
@@ -115,7 +119,7 @@ class InfluxHttp:
                 "chunked": "true",
                 "chunk_size": str(_CHUNK_POINTS),
             }
-            response = self._send("/query", _QUESTION_SECONDS, data=parameters, stream=True)
+            response = self._send("/query", self._question, data=parameters, stream=True)
             with response:
                 if response.status_code != HTTPStatus.OK:
                     raise self._failure(response)

@@ -21,6 +21,11 @@ from penstock.stack.supervisor import Supervisor
 
 HOST = "127.0.0.1"
 
+MONITORING = "monitoring"
+"""The profile of PENSTOCK_PROFILES that adds Prometheus, Alertmanager and the exporters."""
+
+PROFILES = frozenset((MONITORING,))
+
 FLUME_AGENTS: Mapping[str, str] = {
     "pop-spool": "flume_pop_spool",
     "pop-hdfs": "flume_pop_hdfs",
@@ -69,7 +74,10 @@ class Context:
         settings = file | {name: os.environ[name] for name in file if os.environ.get(name)}
         settings |= {name: value for name, value in os.environ.items() if name.startswith("PENSTOCK_PORT")}
         replaying = layout.run / "replay"
-        return cls(layout, settings, choose_ports(layout, settings), replay=replaying.exists())
+        made = cls(layout, settings, choose_ports(layout, settings), replay=replaying.exists())
+        if unknown := made.profiles - PROFILES:
+            raise Fatal(f"PENSTOCK_PROFILES names {', '.join(sorted(unknown))}: the profiles are {', '.join(PROFILES)}")
+        return made
 
     def with_replay(self, replay: bool) -> Context:  # noqa: FBT001 - a setter's one argument
         """The same instance with the choice of source written down for later commands."""
@@ -80,6 +88,17 @@ class Context:
         else:
             mark.unlink(missing_ok=True)
         return Context(self.layout, self.settings, self.ports, replay)
+
+    @cached_property
+    def profiles(self) -> frozenset[str]:
+        """What PENSTOCK_PROFILES adds to this instance."""
+        names = (name.strip() for name in self.settings.get("PENSTOCK_PROFILES", "").split(","))
+        return frozenset(name for name in names if name)
+
+    @property
+    def monitoring(self) -> bool:
+        """Whether this instance is measured by a Prometheus of its own."""
+        return MONITORING in self.profiles
 
     def secret(self, name: str) -> str:
         """A value that .env must have. Raises Fatal where it does not."""
@@ -253,7 +272,13 @@ class Context:
                 "user": SUPERVISOR_USER,
                 "password": self.secret("SUPERVISOR_PASSWORD"),
             },
-        } | ({"replay": {"url": f"http://{HOST}:{self.ports['replay']}"}} if self.replay else {})
+            **self._optional_endpoints(),
+        }
+
+    def _optional_endpoints(self) -> dict[str, Any]:
+        """Servers that only some instances have."""
+        names = [*(["replay"] if self.replay else []), *(["prometheus", "alertmanager"] if self.monitoring else [])]
+        return {name: {"url": f"http://{HOST}:{self.ports[name]}"} for name in names}
 
 
 _PASSED_ON = frozenset(
@@ -262,6 +287,7 @@ _PASSED_ON = frozenset(
         "CARS_LANDED_BY",
         "CARS_MEASUREMENT",
         "CARS_TOPIC",
+        "CAR_PRICE_OUTLIERS_LIMIT",
         "CASSANDRA_KEYSPACE",
         "CASSANDRA_REPLICATION",
         "DAILY_DATA_TOPIC",
@@ -270,6 +296,7 @@ _PASSED_ON = frozenset(
         "EVENTS_HDFS_FOLDER",
         "EVENTS_MEASUREMENT",
         "EVENTS_TOPIC",
+        "EXPORTER_SECONDS",
         "HDFS_REPLICATION",
         "HDFS_USER",
         "HOURLY_DATA_TOPIC",
@@ -279,9 +306,11 @@ _PASSED_ON = frozenset(
         "KAFKA_MIN_INSYNC",
         "KAFKA_REPLICATION",
         "LAG_SECONDS",
+        "PENSTOCK_DISK_FREE_BYTES",
         "PENSTOCK_HOLD",
         "PENSTOCK_SMALL_LANDING",
         "PENSTOCK_WAIT_SECONDS",
+        "POPULATION_CHANGE_LIMIT",
         "POPULATION_HDFS_FOLDER",
         "POPULATION_LANDED_BY",
         "POPULATION_MEASUREMENT",

@@ -160,5 +160,7 @@ def print_addresses(context: Context) -> None:
         f"ledger           {at['postgres']['host']}:{at['postgres']['port']}/{at['postgres']['database']}",
         f"passwords        {context.layout.env_file}, or `penstock endpoints --json`",
     )
-    for line in lines:
+    titles = {"prometheus": "Prometheus       ", "alertmanager": "Alertmanager     "}
+    monitoring = [f"{title}{at[name]['url']}" for name, title in titles.items() if name in at]
+    for line in (*lines, *monitoring):
         console.print(line, highlight=False, markup=False)

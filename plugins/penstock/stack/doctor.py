@@ -110,7 +110,7 @@ def _ports(context: Context) -> Iterator[Finding]:
     owners = {"supervisor": bool(states)}
     for server in servers.wanted(context):
         running = states.get(server.name, {}).get("statename") in {"RUNNING", "STARTING", "STOPPING"}
-        owners |= dict.fromkeys(server.ports, running)
+        owners |= dict.fromkeys(server.listens(context), running)
     for name, is_ours in owners.items():
         port = context.ports[name]
         taken = not is_ours and not port_is_free(port)

@@ -26,7 +26,7 @@ class GoArtifact(Artifact):
 
     A ready program of the same major `version` on the PATH is used instead, and nothing is built. `pkg_config` is the
     package that stands in for pkg-config, to build the Rust libraries that cgo links; a `rustc.sh` in `module` is put
-    before the Rust compiler.
+    before the Rust compiler. The program says its version when it is `asked`, by the variable `stamp`.
     """
 
     name: str
@@ -35,6 +35,8 @@ class GoArtifact(Artifact):
     version: str
     tags: tuple[str, ...] = ()
     pkg_config: str = ""
+    asked: str = "version"
+    stamp: str = "main.version=v"
 
     @property
     def binary(self) -> str:
@@ -66,7 +68,7 @@ class GoArtifact(Artifact):
 
     def _ready(self) -> Path | None:
         path = shutil.which(self.binary)
-        same = path is not None and _major_version(path) == self.version.partition(".")[0]
+        same = path is not None and _major_version(path, self.asked) == self.version.partition(".")[0]
         return Path(path) if path and same else None
 
     def _definition(self) -> bytes:
@@ -100,7 +102,7 @@ class GoArtifact(Artifact):
         return environment
 
     def _build(self, package: str, to: Path, environment: Mapping[str, str], log: Path, progress: Progress) -> None:
-        stamp = f"-s -w -X main.version=v{self.version} -X main.commit=module -X main.date=1970-01-01T00:00:00Z"
+        stamp = f"-s -w -X {self.stamp}{self.version} -X main.commit=module -X main.date=1970-01-01T00:00:00Z"
         options = ["-mod=readonly", "-buildvcs=false", "-v", f"-tags={','.join(self.tags)}"]
         command = ["go", "build", *options, f"-ldflags={stamp}", "-o", str(to), package]
         last: list[str] = []
@@ -148,8 +150,8 @@ def _go_version() -> str:
 
 
 @remembered
-def _major_version(program: str) -> str | None:
+def _major_version(program: str, asked: str) -> str | None:
     """The major version that a program names when it is asked for its version."""
-    said = subprocess.run([program, "version"], capture_output=True, text=True, check=False, timeout=30).stdout
+    said = subprocess.run([program, asked], capture_output=True, text=True, check=False, timeout=30).stdout
     found = re.search(r"\bv?(\d+)\.\d+", said)
     return found[1] if found else None

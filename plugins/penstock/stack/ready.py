@@ -112,6 +112,11 @@ def status_server(context: Context, *, port: str) -> str | None:
     return None if status in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE} else f"HTTP {status}"
 
 
+def answers(context: Context, *, port: str, path: str) -> str | None:
+    """The program at this port answers 200 under `path`."""
+    return http_ok(f"http://{HOST}:{context.ports[port]}{path}")
+
+
 def influxdb(context: Context) -> str | None:
     """InfluxDB has opened its stores."""
     return http_ok(f"http://{HOST}:{context.ports['influxdb']}/health", must='"status":"pass"')

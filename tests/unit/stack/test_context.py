@@ -79,7 +79,7 @@ def test_a_replayed_population_is_asked_like_the_real_one(context):
 
 
 def test_every_listener_belongs_to_one_server():
-    ports = [port for server in SERVERS for port in server.ports]
+    ports = [port for server in SERVERS for port in (*server.ports, server.metrics_port) if port]
     assert sorted([*ports, "supervisor"]) == sorted(DEFAULT_PORTS)
 
 

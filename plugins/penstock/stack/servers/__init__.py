@@ -28,6 +28,7 @@ from penstock.stack.servers.hdfs import DATANODE, NAMENODE
 from penstock.stack.servers.influxdb import INFLUXDB
 from penstock.stack.servers.kafka import KAFKA
 from penstock.stack.servers.landing_streams import LANDING_STREAMS
+from penstock.stack.servers.monitoring import MONITORING
 from penstock.stack.servers.postgres import POSTGRES
 from penstock.stack.servers.registry import REGISTRY
 from penstock.stack.servers.streams import WIKI_EDITS_MINUTE
@@ -52,6 +53,7 @@ SERVERS: tuple[Server, ...] = (
     KAFKA_LAG_EXPORTER,
     REPLAY_API,
     *AIRFLOW,
+    *MONITORING,
 )
 """In the order in which they are shown."""
 

@@ -15,7 +15,13 @@ def _command(context: Context, program: str, port: str) -> list[str]:
     return python("-m", f"apps.{program}", "--host", HOST, "--port", str(context.ports[port]))
 
 
-def _app(program: str, port: str, needs: tuple[str, ...], prepare: Callable[[Context], None] = nothing) -> Server:
+def status_app(
+    program: str,
+    port: str,
+    needs: tuple[str, ...],
+    prepare: Callable[[Context], None] = nothing,
+    wanted: Callable[[Context], bool] = lambda _: True,
+) -> Server:
     """A program with a status server."""
     return Server(
         name=port.replace("_", "-"),
@@ -26,6 +32,7 @@ def _app(program: str, port: str, needs: tuple[str, ...], prepare: Callable[[Con
         prepare=prepare,
         ready=partial(ready.status_server, port=port),
         stop_seconds=50,
+        wanted=wanted,
     )
 
 
@@ -47,14 +54,14 @@ CAR_API = Server(
     ready=ready.car_api,
 )
 
-RECENTCHANGE_COLLECTOR = _app(
+RECENTCHANGE_COLLECTOR = status_app(
     "recentchange_collector",
     "recentchange_collector",
     ("replay-api",),
     lambda context: (context.spool / "wiki").mkdir(parents=True, exist_ok=True),
 )
 
-WEB_EVENT_PRODUCER = _app(
+WEB_EVENT_PRODUCER = status_app(
     "web_event_producer",
     "web_event_producer",
     (),
@@ -62,8 +69,8 @@ WEB_EVENT_PRODUCER = _app(
 )
 
 PRICE_CONSUMER = tuple(
-    _app("price_consumer", f"price_consumer_{number}", ("kafka", "influxdb"))
+    status_app("price_consumer", f"price_consumer_{number}", ("kafka", "influxdb"))
     for number in range(1, PRICE_CONSUMERS + 1)
 )
 
-KAFKA_LAG_EXPORTER = _app("kafka_lag_exporter", "kafka_lag_exporter", ("kafka",))
+KAFKA_LAG_EXPORTER = status_app("kafka_lag_exporter", "kafka_lag_exporter", ("kafka",))

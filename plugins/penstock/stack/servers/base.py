@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from penstock.core.errors import Fatal
-from penstock.services import SERVICES
-from penstock.stack.artifacts import Artifact, java_home
-from penstock.stack.context import Context
+from penstock.core.settings import INCLUDE
+from penstock.services import PRICE_CONSUMERS, SERVICES
+from penstock.stack.artifacts import Artifact, MavenArtifact, java_home
+from penstock.stack.context import HOST, Context
 from penstock.stack.supervisor import INSTANCE, Program
 from penstock.stack.templates import render_folder
 
@@ -31,6 +32,7 @@ class Server:
 
     `templates` of include/<folder>/ are rendered into its conf folder before each start; `prepare` runs before the
     process, `provision` once it is ready, both idempotent. `command` and `environment` are asked for after rendering.
+    `metrics_port` is where its JMX agent listens, in instances that are monitored.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Server:
     artifacts: tuple[Artifact, ...] = ()
     folder: str = ""
     ports: tuple[str, ...] = ()
+    metrics_port: str = ""
     environment: Callable[[Context], Environment] = _no_environment
     prepare: Callable[[Context], None] = nothing
     provision: Callable[[Context], None] = nothing
@@ -52,6 +55,10 @@ class Server:
     def service(self) -> bool:
         """Whether Airflow watches it and starts it again where it dies, with back-off and a budget: not supervisord."""
         return self.name in SERVICES
+
+    def listens(self, context: Context) -> tuple[str, ...]:
+        """The names of the ports that it has in this instance."""
+        return (*self.ports, self.metrics_port) if self.metrics_port and context.monitoring else self.ports
 
     def program(self, context: Context) -> Program:
         """What supervisord is told."""
@@ -79,6 +86,9 @@ def render(server: Server, context: Context) -> None:
         "logs": context.layout.logs,
         "heap": heap_size(context, server.folder),
         "env": context.environment(),
+        "settings": context.settings,
+        "include": INCLUDE,
+        "price_consumers": PRICE_CONSUMERS,
     }
     render_folder(server.folder, conf, values)
 
@@ -95,6 +105,20 @@ def heap(context: Context, server: str) -> list[str]:
     """The JVM's options for that heap, taken whole at once."""
     size = heap_size(context, server)
     return [f"-Xms{size}", f"-Xmx{size}"]
+
+
+JMX_AGENT = MavenArtifact("jmx", INCLUDE / "jmx" / "pom.xml")
+
+
+def jmx_agent(context: Context, folder: str, port: str) -> list[str]:
+    """With which option a JVM serves its metrics by the rules of include/FOLDER/jmx.yml; none where not monitored."""
+    if not context.monitoring:
+        return []
+    jars = JMX_AGENT.path(context.layout.cache)
+    agent = next(jars.glob("jmx_prometheus_javaagent-*.jar"), None)
+    if agent is None:
+        raise Fatal(f"the JMX agent in {jars} is incomplete (no jar): delete that folder and run again")
+    return [f"-javaagent:{agent}={HOST}:{context.ports[port]}:{context.layout.conf(folder) / 'jmx.yml'}"]
 
 
 def java() -> str:

@@ -7,7 +7,7 @@ from penstock.core.settings import INCLUDE
 from penstock.stack import ready
 from penstock.stack.artifacts import MavenArtifact
 from penstock.stack.context import Context
-from penstock.stack.servers.base import Server, java
+from penstock.stack.servers.base import Server, java, jmx_agent
 
 JARS = MavenArtifact("cassandra", INCLUDE / "cassandra" / "pom.xml")
 
@@ -18,6 +18,7 @@ def _cassandra_command(context: Context) -> list[str]:
     if agent is None:
         raise Fatal(f"Cassandra in {jars} is incomplete (no jamm jar): delete that folder and run again")
     command = [java(), f"-javaagent:{agent}", f"@{conf / 'jvm17.args'}"]
+    command += jmx_agent(context, "cassandra", "cassandra_metrics")
     return [*command, "-cp", f"{conf}:{jars}/*", "org.apache.cassandra.service.CassandraDaemon"]
 
 
@@ -27,6 +28,7 @@ CASSANDRA = Server(
     artifacts=(JARS,),
     folder="cassandra",
     ports=("cassandra", "cassandra_storage", "cassandra_jmx"),
+    metrics_port="cassandra_metrics",
     command=_cassandra_command,
     ready=ready.cassandra,
     ready_seconds=300,

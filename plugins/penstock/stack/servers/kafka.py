@@ -6,7 +6,7 @@ from penstock.core.settings import INCLUDE
 from penstock.stack import ready
 from penstock.stack.artifacts import MavenArtifact
 from penstock.stack.context import Context
-from penstock.stack.servers.base import Server, heap, java, run
+from penstock.stack.servers.base import Server, heap, java, jmx_agent, run
 
 JARS = MavenArtifact("kafka", INCLUDE / "kafka" / "pom.xml")
 
@@ -19,7 +19,8 @@ def _kafka_java(context: Context, *options: str) -> list[str]:
 
 
 def _kafka_command(context: Context) -> list[str]:
-    command = _kafka_java(context, *heap(context, "kafka"), "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
+    agent = jmx_agent(context, "kafka", "kafka_metrics")
+    command = _kafka_java(context, *agent, *heap(context, "kafka"), "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
     return [*command, "kafka.Kafka", str(context.layout.conf("kafka") / "server.properties")]
 
 
@@ -38,6 +39,7 @@ KAFKA = Server(
     artifacts=(JARS,),
     folder="kafka",
     ports=("kafka", "kafka_controller"),
+    metrics_port="kafka_metrics",
     command=_kafka_command,
     prepare=_prepare_kafka,
     ready=ready.kafka,
