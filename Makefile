@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 PENSTOCK := .venv/bin/penstock
 STAMP := .venv/.installed
 
-.PHONY: help env setup demo up down status ps logs clean doctor test test-unit test-faults bench lint format lock topic backfill
+.PHONY: help env setup demo up down status ps logs clean doctor test test-unit test-faults bench lint format lock topic backfill dashboards
 
 help: ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ lint: $(STAMP) ## check style, types and the direction of imports
 
 format: $(STAMP) ## format the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+dashboards: $(STAMP) ## generate Grafana's dashboards into include/grafana/dashboards
+	@PYTHONPATH=plugins .venv/bin/python -m penstock.observe.dashboards
 
 lock: $(STAMP) ## resolve the dependencies anew
 	@.venv/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
