@@ -47,7 +47,7 @@ ARG AIRFLOW_UID=50000
 RUN useradd --uid "$AIRFLOW_UID" --gid 0 --home-dir /opt/airflow --no-create-home airflow \
     && install -d --owner airflow --group 0 --mode 775 /opt/airflow /opt/airflow/logs /var/lib/penstock \
         /var/lib/penstock/logs /var/lib/penstock/spool /var/lib/penstock/spool/population /var/lib/penstock/spool/wiki \
-        /var/lib/penstock/data /var/lib/penstock/data/flume /var/lib/penstock/data/logs \
+        /var/lib/penstock/data /var/lib/penstock/data/flume /var/lib/penstock/data/logs /var/lib/penstock/lineage \
     && install -d --owner airflow --group 0 --mode 700 /var/lib/penstock/secrets
 ENV AIRFLOW_HOME=/opt/airflow \
     FLUME_JARS=/opt/flume \

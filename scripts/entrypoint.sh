@@ -119,6 +119,11 @@ connect_influxdb() {
   export AIRFLOW_CONN_INFLUXDB_DEFAULT="{\"conn_type\": \"influxdb\", \"host\": \"$host\", \"extra\": {\"token\": \"$token\", \"org\": \"$org\"}}"
 }
 
+# Without lineage, Airflow does not even load what makes its events.
+choose_lineage() {
+  if [[ "${LINEAGE_FOLDER:-off}" == off ]]; then export AIRFLOW__OPENLINEAGE__DISABLED=True; fi
+}
+
 # Runs a Flume agent of include/flume, with the jars of the image: flume AGENT PORT
 flume() {
   local conf="${PENSTOCK_HOME:?}/include/flume" jars="${FLUME_JARS:?}"
@@ -157,12 +162,14 @@ case "$role" in
     wait_for_needs AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
     install_additional_requirements "$role"
     connect_influxdb
+    choose_lineage
     exec airflow "$role" "$@"
     ;;
   celery)
     wait_for_needs AIRFLOW__DATABASE__SQL_ALCHEMY_CONN AIRFLOW__CELERY__BROKER_URL
     install_additional_requirements "$role"
     connect_influxdb
+    choose_lineage
     exec airflow celery "$@"
     ;;
   spark-master)
@@ -208,6 +215,7 @@ case "$role" in
   airflow | python | bash)
     # What a Kubernetes pod of Airflow starts, and what a person runs in a container.
     connect_influxdb
+    choose_lineage
     exec "$role" "$@"
     ;;
   -h | --help | help)

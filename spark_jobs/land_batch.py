@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ import psutil
 from penstock.core.errors import PenstockError
 from penstock.core.pipeline import InfluxMeasurement
 from penstock.core.settings import Kafka, ledger_url
+from penstock.observe.lineage import Hop, Places, landing
+from penstock.observe.lineage_events import Processing, spark_run
 from penstock.sinks.catalogue import address_of
 from penstock.sinks.landing import Request, write_error, write_report
 from penstock.sinks.spark_daemon import prefer_installed_packages
@@ -31,6 +34,7 @@ from penstock.sinks.spark_daemon import prefer_installed_packages
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from penstock.core.counts import Landed
     from penstock.sinks.catalogue import Address
     from penstock.sinks.prepare import Prepared
 
@@ -59,8 +63,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(request_file: Path, report: Path) -> None:
     request, kafka = Request.load(request_file), Kafka.from_env()
-    where = address_of(request.sink)
     prefer_installed_packages()
+    with spark_run(partial(_hop, request), Processing.BATCH) as lineage:
+        landed, seconds = _land(request, kafka)
+        write_report(report, landed, seconds)
+        read, *written = (sum(getattr(each, name) for each in landed) for name in ("read", "landed", "rejected"))
+        lineage.count(read, written)
+
+
+def _hop(request: Request, places: Places) -> Hop:
+    job = f"land_{request.topic}"
+    return landing(request.topic, request.dead_letter_topic, (request.sink,), request.contract, places, job)
+
+
+def _land(request: Request, kafka: Kafka) -> tuple[list[Landed], dict[str, float]]:
+    """The counts of each batch, and how many seconds each part took."""
+    where = address_of(request.sink)
     with ExitStack() as held:
         with ThreadPoolExecutor(1) as beside:
             prepared = beside.submit(_prepare, request, kafka, where, held)
@@ -73,7 +91,7 @@ def _run(request_file: Path, report: Path) -> None:
     # spark-submit, which started this process, has become the JVM.
     seconds = {"starting": ready - psutil.Process(os.getppid()).create_time(), "landing": time.time() - ready}
     # The session is not stopped: it ends with this process, and a second sooner than by its own stop().
-    write_report(report, landed, seconds)
+    return landed, seconds
 
 
 def _session(request: Request) -> SparkSession:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.core import settings
@@ -28,6 +29,8 @@ from penstock.kafka.lag import Lag
 from penstock.kafka.shared import topic_id
 from penstock.ledger.landings import LandedOffsets, StreamLandings
 from penstock.ledger.locks import Lock, held_lock
+from penstock.observe.lineage import lands
+from penstock.observe.lineage_events import Processing, Run, spark_run
 from penstock.pipelines import PIPELINES
 from penstock.sinks.catalogue import address_of
 from penstock.sinks.checkpoint import Checkpoint
@@ -60,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("py4j").setLevel(logging.WARNING)
     end_with_parent()
     try:
-        _run(_streamed(name))
+        pipeline = _streamed(name)
+        with spark_run(partial(lands, pipeline, job=pipeline.landing_service), Processing.STREAMING) as lineage:
+            _run(pipeline, lineage)
     except PenstockError as error:
         log.error("%s", error)  # noqa: TRY400 - its sentence says all
         return 1
@@ -79,7 +84,7 @@ def _streamed(name: str) -> Pipeline:
     return pipeline
 
 
-def _run(pipeline: Pipeline) -> None:
+def _run(pipeline: Pipeline, lineage: Run) -> None:
     from penstock.sinks.stream_landing import StreamLanding
     from penstock.sinks.stream_session import session, stopped
 
@@ -103,7 +108,7 @@ def _run(pipeline: Pipeline) -> None:
         spark = session(pipeline.landing_service, job, hdfs)
         try:
             spark.conf.set("spark.sql.codegen.wholeStage", "false")  # a micro-batch is small, and computes nothing
-            Driver(StreamLanding(spark, request, kafka, where, job, hdfs.fs), lock, reports).run(stopping)
+            Driver(StreamLanding(spark, request, kafka, where, job, hdfs.fs), lock, reports, lineage).run(stopping)
         finally:
             stopped(spark)
 
@@ -131,10 +136,11 @@ class Reports:
 class Driver:
     """Runs the stream, and starts it again while something that it needs is away."""
 
-    def __init__(self, landing: StreamLanding, lock: Lock, reports: Reports) -> None:
+    def __init__(self, landing: StreamLanding, lock: Lock, reports: Reports, lineage: Run) -> None:
         self._landing = landing
         self._lock = lock
         self._reports = reports
+        self._lineage = lineage
         self._error: PenstockError | None = None
         self._advanced = False
 
@@ -178,6 +184,7 @@ class Driver:
             raise
         self._advanced = True
         read, rejected = (sum(_length(each[name]) for each in outcome) for name in ("read", "rejected"))
+        self._lineage.count(read, (read - rejected, rejected))
         log.info("micro-batch %d: %d records, %d rejected, %.2f s", number, read, rejected, time.monotonic() - began)
 
     def _check(self) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import PenstockError
 from penstock.core.process import end_with_parent
 from penstock.core.settings import StreamJob
+from penstock.core.stream import MicroBatch
+from penstock.observe import lineage as hops
+from penstock.observe.lineage_events import Processing, Run, spark_run
 from penstock.pipelines.wiki import WIKI
 from penstock.services.stream_driver import Servers, Stop, run
 
@@ -27,11 +31,17 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("penstock").setLevel(logging.INFO)
     try:
-        run(WIKI, StreamJob.of("wiki", "wiki_edits_minute"), Servers.from_env(), counts, stop)
+        with spark_run(partial(hops.counts, WIKI, job=WIKI.counted_by), Processing.STREAMING) as lineage:
+            job, written = StreamJob.of("wiki", "wiki_edits_minute"), partial(_count, lineage)
+            run(WIKI, job, Servers.from_env(), counts, stop, written=written)
     except PenstockError as error:
         logging.error("%s: %s", type(error).__name__, error)  # noqa: TRY400, LOG015 - its sentence says all
         return 1
     return 0
+
+
+def _count(lineage: Run, batch: MicroBatch) -> None:
+    lineage.count(batch.fates.read, (batch.rows - batch.refused, batch.rows, batch.fates.rejected))
 
 
 def counts(changes: DataFrame) -> DataFrame:

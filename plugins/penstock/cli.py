@@ -19,6 +19,7 @@ import typer
 
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
+from penstock.core.pipeline import Pipeline
 from penstock.core.settings import PROJECT, Kafka, ledger_url, spool_folder
 from penstock.core.stream import Stream
 from penstock.ledger.render import render_rows, render_streams
@@ -172,6 +173,42 @@ def logs(
     if not path.exists():
         raise Fatal(f"{name} has not written a log yet")
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)])  # noqa: S606
+
+
+@app.command()
+def lineage(
+    data_set: Annotated[str | None, typer.Argument(help="a pipeline or a stream; all where none is named")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the graph, for programs")] = False,  # noqa: FBT002
+) -> None:
+    """Show what flowed from where to where, as far as the files of lineage go back."""
+    from penstock.core.settings import Lineage
+    from penstock.observe.lineage import Places
+    from penstock.observe.lineage_graph import Graph, read_events
+
+    environment = _addresses()
+    settings = Lineage.from_env(environment)
+    if settings is None:
+        raise Fatal("lineage is off: LINEAGE_FOLDER in .env says so")
+    graph = Graph(read_events(settings.folder))
+    if data_set is not None:
+        graph = graph.around(str(Places(environment).topic(_known_data_set(data_set).topic)))
+    if as_json:
+        typer.echo(json.dumps(graph.to_json(), indent=1))
+        return
+    if not graph.runs:
+        raise Fatal(
+            f"{settings.folder} has no lineage of {data_set or 'anything'} yet: it is told by runs and services"
+        )
+    for line in graph.lines():
+        typer.echo(line)
+
+
+def _known_data_set(name: str) -> Pipeline | Stream:
+    from penstock.pipelines import PIPELINES, STREAMS
+
+    if found := PIPELINES.get(name) or STREAMS.get(name):
+        return found
+    raise Fatal(f"there is no data set {name!r}: there are {', '.join([*PIPELINES, *STREAMS])}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from airflow.executors.local_executor import LocalExecutor
 TASK_LIBRARIES = (
     "airflow.providers.apache.kafka.operators.produce",
     "airflow.providers.apache.spark.operators.spark_submit",
+    "airflow.providers.openlineage.plugins.openlineage",
     "cassandra.cluster",
     "confluent_kafka",
     "croniter",

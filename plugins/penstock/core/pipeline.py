@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from penstock.core.batch import Interval
 from penstock.core.contract import Contract
@@ -26,6 +26,16 @@ class Source(Protocol):
 
     def resolve(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Check `options` before any fetch and fill in the defaults. Raises Fatal, naming the valid values."""
+        ...
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A source that says where it asks, which is where lineage begins."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The URLs that it asks, or may ask."""
         ...
 
 

@@ -506,6 +506,48 @@ def flume_metrics_url(agent: str, environment: Mapping[str, str] = os.environ) -
     return _Reader(environment).required(f"{agent.upper().replace('-', '_')}_METRICS_URL")
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """Where events of lineage go: to files in `folder`, of `total_bytes` at most, and to the server at `url`, if any.
+
+    `url` is the base address of a server of OpenLineage's HTTP API, which `api_key` opens.
+    """
+
+    folder: Path
+    total_bytes: int
+    url: str | None = None
+    api_key: str | None = None
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Lineage | None:
+        """None where LINEAGE_FOLDER is not set, or `off`. Raises Fatal where a number makes no sense."""
+        read = _Reader(environment)
+        folder = read.text("LINEAGE_FOLDER", "off")
+        if folder == "off":
+            return None
+        total_bytes = read.number("LINEAGE_BYTES", 64 << 20)
+        if total_bytes < SMALLEST_LINEAGE:
+            raise Fatal(f"LINEAGE_BYTES is {total_bytes}: it must be at least {SMALLEST_LINEAGE}")
+        return cls(
+            folder=Path(folder).absolute(),
+            total_bytes=total_bytes,
+            url=read.text("OPENLINEAGE_URL", "").rstrip("/") or None,
+            api_key=read.text("OPENLINEAGE_API_KEY", "") or None,
+        )
+
+    def __repr__(self) -> str:
+        return f"Lineage({self.folder}, {self.url})"
+
+
+SMALLEST_LINEAGE = 1 << 20
+"""Bytes that the files of lineage must be allowed to have: room for a hundred events."""
+
+
+def lineage_namespace(environment: Mapping[str, str] = os.environ) -> str:
+    """The namespace of this installation's jobs in lineage; datasets are named after their servers."""
+    return _Reader(environment).text("OPENLINEAGE_NAMESPACE", "penstock")
+
+
 def price_limits(environment: Mapping[str, str] = os.environ) -> tuple[float, float]:
     """The prices in USD from which a product is medium, and from which it is high. Raises Fatal for no such two."""
     read = _Reader(environment)

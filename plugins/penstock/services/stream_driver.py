@@ -97,10 +97,12 @@ def run(
     stop: Stop,
     *,
     patience: float = PATIENCE_SECONDS,
+    written: Callable[[MicroBatch], None] = lambda _: None,
 ) -> None:
     """Count the stream until it is to stop.
 
     `counts` makes the rows of the aggregate's contract from those of the stream's, which have their minute in `window`.
+    `written` is told of each micro-batch that is safe everywhere, and must not raise.
     Raises Retry where a server stays away or the lock was lost, Fatal where a person must do something.
     """
     from penstock.kafka.lag import Lag
@@ -111,7 +113,7 @@ def run(
         partitions = outlast(patience, partial(lag.ends, stream.topic)).keys()
         outlast(patience, partial(check_folder, stream, checkpoint, servers.hdfs, ledger))
         groups = outlast(patience, partial(groups_of, checkpoint, sorted(partitions)))
-        writer = _Writer(stream, checkpoint, servers, ledger, lock, patience)
+        writer = _Writer(stream, checkpoint, servers, ledger, lock, patience, written)
         outlast(patience, writer.prepare)
         with _started(stream, job, servers, groups, counts, writer, patience) as query:
             log.info("%s counts %s, whose partitions are read as %s", stream.counted_by, stream.topic, groups)
@@ -215,7 +217,14 @@ class _Writer:
     """What Spark calls with the minutes that each micro-batch closes."""
 
     def __init__(
-        self, stream: Stream, checkpoint: Checkpoint, servers: Servers, ledger: Streams, lock: Lock, patience: float
+        self,
+        stream: Stream,
+        checkpoint: Checkpoint,
+        servers: Servers,
+        ledger: Streams,
+        lock: Lock,
+        patience: float,
+        tell: Callable[[MicroBatch], None],
     ) -> None:
         self.error: PenstockError | None = None
         self.written: int | None = None
@@ -225,6 +234,7 @@ class _Writer:
         self._ledger = ledger
         self._lock = lock
         self._patience = patience
+        self._tell = tell
         self._ended = threading.Event()
 
     def prepare(self) -> None:
@@ -270,6 +280,7 @@ class _Writer:
         )
         self._outlast(partial(self._ledger.written, self._stream.name, batch))
         self.written = number
+        self._tell(batch)
 
     def _outlast(self, act: Callable[[], Answer]) -> Answer:
         """Try until it succeeds, each time only while this is the checkpoint's driver."""

@@ -34,6 +34,11 @@ class CarApi:
 
     url: str
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """That of the sales of an interval."""
+        return (f"{self.url}{PATH}",)
+
     def resolve(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """There is nothing to choose: raises Fatal for any option."""
         if options:

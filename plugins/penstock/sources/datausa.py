@@ -40,6 +40,11 @@ class DataUsa:
 
     url: str
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The one URL."""
+        return (self.url,)
+
     def resolve(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """There is nothing to choose: raises Fatal for any option."""
         if options:

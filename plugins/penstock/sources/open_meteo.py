@@ -104,6 +104,11 @@ class OpenMeteo:
         """The names of all variables that can be asked for."""
         return tuple(name for name in self.contract.by_name if name not in NO_VARIABLES)
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those of all hosts: which of them has a day depends on the day."""
+        return tuple(host.url for host in self._hosts())
+
     def within(self, budget: Budget) -> OpenMeteo:
         """The same source, its calls counted against `budget`."""
         return replace(self, budget=budget)

@@ -207,6 +207,8 @@ class Context:
             "PENSTOCK_VAR": str(self.layout.var),
             "PENSTOCK_ENV_FILE": str(self.layout.env_file),
             "PENSTOCK_SPOOL": str(self.spool),
+            "LINEAGE_FOLDER": self.settings.get("LINEAGE_FOLDER") or str(self.layout.var / "lineage"),
+            "OPENLINEAGE_NAMESPACE": self.settings.get("OPENLINEAGE_NAMESPACE") or "penstock",
             "LEDGER_URL": self.ledger_url,
         }
 
@@ -306,6 +308,9 @@ _PASSED_ON = frozenset(
         "KAFKA_MIN_INSYNC",
         "KAFKA_REPLICATION",
         "LAG_SECONDS",
+        "LINEAGE_BYTES",
+        "OPENLINEAGE_API_KEY",
+        "OPENLINEAGE_URL",
         "PENSTOCK_DISK_FREE_BYTES",
         "PENSTOCK_HOLD",
         "PENSTOCK_SMALL_LANDING",

@@ -9,6 +9,8 @@ from airflow.sdk import BaseOperator
 
 from penstock.airflow.errors import airflow_errors
 from penstock.airflow.handover import ProducedBatch, produced_batches
+from penstock.airflow.lineage import TellsLineage
+from penstock.airflow.lineage import landed as carried_by
 from penstock.airflow.recording import attempt, ledger, run_of
 from penstock.airflow.triggers import LandingTrigger
 from penstock.core.counts import Landed
@@ -18,10 +20,12 @@ from penstock.core.pipeline import Pipeline
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from penstock.observe.lineage import Hop, Places
+
 _KINDS: Mapping[str, type[PenstockError]] = {"Retry": Retry, "Fatal": Fatal}
 
 
-class AwaitLandingOperator(BaseOperator):
+class AwaitLandingOperator(TellsLineage, BaseOperator):
     """Waits, without a worker slot, until the pipeline's stream has landed a run's batches, and counts them.
 
     It answers what LandOperator answers, so that the reconciliation knows no difference.
@@ -74,7 +78,14 @@ class AwaitLandingOperator(BaseOperator):
             with ledger() as open_ledger:
                 for each, landed in zip(batches, counts, strict=True):
                     open_ledger.landed(each.batch, landed, run, as_of=each.produced.as_of)
+            self.carried = carried_by(batches, counts)
             return [each.to_json() for each in counts]
+
+    def hop(self, places: Places) -> Hop:
+        """From the topic to the sinks, which the stream has done for this task."""
+        from penstock.observe.lineage import lands
+
+        return lands(self.pipeline, places)
 
     def _counted(self, batch: ProducedBatch) -> Landed:
         from penstock.core import settings

@@ -17,6 +17,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 
 from penstock.airflow.errors import airflow_errors
 from penstock.airflow.handover import ProducedBatch, landed_by_id, produced_batches
+from penstock.airflow.lineage import TellsLineage, parent_of_children
+from penstock.airflow.lineage import landed as carried_by
 from penstock.airflow.recording import attempt, ledger, run_of
 from penstock.core.counts import Extent, Landed, Produced
 from penstock.core.errors import Fatal, PenstockError, Retry
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
     from airflow.sdk import Context
 
+    from penstock.observe.lineage import Hop, Places
+
 _FIRST_COMPILER_ONLY = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
 
 _REQUEST, _REPORT, _ERROR = "request.json", "report.json", "error.json"
@@ -34,7 +38,7 @@ _REQUEST, _REPORT, _ERROR = "request.json", "report.json", "error.json"
 _KINDS: Mapping[str, type[PenstockError]] = {"Retry": Retry, "Fatal": Fatal}
 
 
-class LandOperator(SparkSubmitOperator):
+class LandOperator(TellsLineage, SparkSubmitOperator):
     """Lands one batch, or all the batches of a mapped produce task, in a single Spark application.
 
     Addresses and secrets reach the driver in its environment, never in its arguments. What it is to do and what it
@@ -76,7 +80,14 @@ class LandOperator(SparkSubmitOperator):
                 for each in batches:
                     counts = landed[each.produced.batch_id]
                     open_ledger.landed(each.batch, counts, run, as_of=each.produced.as_of)
+            self.carried = carried_by(batches, list(landed.values()))
             return [each.to_json() for each in landed.values()]
+
+    def hop(self, places: Places) -> Hop:
+        """From the topic to the sinks. The Spark job's own event says the same, of a run that is this one's child."""
+        from penstock.observe.lineage import lands
+
+        return lands(self.pipeline, places)
 
     def _land(self, batches: Sequence[ProducedBatch], context: Context) -> dict[str, Landed]:
         ids = [each.produced.batch_id for each in batches]
@@ -93,6 +104,7 @@ class LandOperator(SparkSubmitOperator):
         folder = _new_folder(settings.folder, batches, context)
         (folder / _REQUEST).write_text(json.dumps(self._request(batches, extent)), encoding="utf-8")
         self._configure(settings, folder, sum(each.acked for each in batches))
+        self.env_vars = {**(self.env_vars or {}), **parent_of_children(context["ti"])}
         try:
             super().execute(context)
         except AirflowException as failure:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from penstock.airflow.errors import airflow_errors
+from penstock.airflow.lineage import TellsLineage
 from penstock.core.settings import Hdfs, ledger_url
 from penstock.core.stream import Stream
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from penstock.observe.lineage import Hop, Places
 
 _PATIENCE_SECONDS = 30.0
 
@@ -21,7 +24,7 @@ _KEPT = timedelta(days=30)
 """How long the ledger keeps each micro-batch: there are up to 17,280 a day."""
 
 
-class MergeMinuteCountsOperator(BaseOperator):
+class MergeMinuteCountsOperator(TellsLineage, BaseOperator):
     """Merges the Parquet files of a stream's minute counts, and old micro-batches in the ledger.
 
     See `penstock.sinks.compaction`, and `Streams.fold`.
@@ -58,3 +61,11 @@ class MergeMinuteCountsOperator(BaseOperator):
                 folded = ledger.fold(self.stream.name, datetime.now(UTC) - _KEPT)
             self.log.info("%s, %d rows of the ledger folded", done, folded)
             return done.to_json() | {"folded": folded}
+
+    def hop(self, places: Places) -> Hop:
+        """The folder of the counts, from itself to itself."""
+        from penstock.observe.lineage import Hop
+        from penstock.services.stream_driver import folder_of
+
+        folder = (places.hdfs(folder_of(self.stream), self.stream.aggregate.contract),)
+        return Hop(self.task_id, folder, folder)

@@ -15,6 +15,8 @@ from penstock.airflow.errors import airflow_errors
 from penstock.airflow.extent import ExtentOf
 from penstock.airflow.handover import ProducedBatch
 from penstock.airflow.intervals import data_interval
+from penstock.airflow.lineage import TellsLineage
+from penstock.airflow.lineage import produced as carried_by
 from penstock.airflow.recording import attempt, ledger, run_of
 from penstock.core.batch import Batch, Interval
 from penstock.core.counts import OffsetRange, Produced
@@ -25,13 +27,15 @@ from penstock.core.settings import Kafka, ledger_url
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from penstock.observe.lineage import Hop, Places
+
 _DEFAULT_TIMEOUT = timedelta(minutes=10)
 
 _REPORTING = 0.1
 """The share of the time-out that is kept for aborting, and for saying why."""
 
 
-class ReliableProduceToTopicOperator(ProduceToTopicOperator):
+class ReliableProduceToTopicOperator(TellsLineage, ProduceToTopicOperator):
     """Produces one batch in one Kafka transaction: all of it, acknowledged and counted, or none of it.
 
     On a shared topic it first claims what others have written there since the last claim, so that this batch lands it
@@ -84,7 +88,15 @@ class ReliableProduceToTopicOperator(ProduceToTopicOperator):
             with ledger() as open_ledger:
                 open_ledger.produced(batch, produced, run)
             self.log.info("%s: %d records, %d rejected", batch.id, produced.acked, produced.rejected)
-            return ProducedBatch(batch, produced, place.extent()).to_json()
+            done = ProducedBatch(batch, produced, place.extent())
+            self.carried = carried_by(done)
+            return done.to_json()
+
+    def hop(self, places: Places) -> Hop:
+        """From the source to the topic."""
+        from penstock.observe.lineage import produces
+
+        return produces(self.pipeline, places)
 
     def _batch(self, context: Context) -> Batch:
         if self.chunk:

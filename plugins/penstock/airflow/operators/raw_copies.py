@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from penstock.airflow.errors import airflow_errors
+from penstock.airflow.lineage import TellsLineage
 from penstock.core.settings import Hdfs
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from penstock.observe.lineage import Hop, Places
 
-class FinishRawCopiesOperator(BaseOperator):
+
+class FinishRawCopiesOperator(TellsLineage, BaseOperator):
     """Gives files in progress whose writer is gone their final names, see `penstock.sinks.raw_copies.recover`.
 
     Args:
@@ -39,3 +42,10 @@ class FinishRawCopiesOperator(BaseOperator):
             recovery = recover(Hdfs.from_env(), self.folders)
             self.log.info("%s", recovery)
             return recovery.to_json()
+
+    def hop(self, places: Places) -> Hop:
+        """Each folder, from itself to itself."""
+        from penstock.observe.lineage import Hop
+
+        folders = tuple(places.hdfs(folder) for folder in self.folders)
+        return Hop(self.task_id, folders, folders)

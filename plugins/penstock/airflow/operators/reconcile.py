@@ -11,6 +11,8 @@ from penstock.airflow.assets import assets
 from penstock.airflow.errors import airflow_errors
 from penstock.airflow.handover import ProducedBatch, landed_by_id, produced_batches
 from penstock.airflow.judging import judged_by_counts, judged_by_keys
+from penstock.airflow.lineage import Carried, TellsLineage
+from penstock.airflow.lineage import landed as carried_by
 from penstock.airflow.recording import attempt, ledger, run_of
 from penstock.core.counts import Landed
 from penstock.core.errors import Fatal
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from penstock.ledger.reconcile import Verdict
+    from penstock.observe.lineage import Hop, Places
 
 _MOST_NAMED = 5
 
 
-class ReconcileOperator(BaseOperator):
+class ReconcileOperator(TellsLineage, BaseOperator):
     """Judges each batch of a run, writes the verdicts to the ledger, and fails where one is not whole.
 
     Success emits the Assets of the pipeline's tables, with the counts as their extra.
@@ -56,6 +59,7 @@ class ReconcileOperator(BaseOperator):
         with airflow_errors():
             batches = produced_batches(self.produced, self.pipeline.name)
             landed = landed_by_id(self.landed)
+            self.carried = Carried(carried_by(batches, list(landed.values())).batches)
             run = run_of(context)
             with attempt(Hop.RECONCILE, run, {each.batch: each.produced.as_of for each in batches}):
                 verdicts = self._judge(batches, landed)
@@ -67,6 +71,12 @@ class ReconcileOperator(BaseOperator):
             for asset in self.outlets:
                 context["outlet_events"][asset].extra = sums
             return sums
+
+    def hop(self, places: Places) -> Hop:
+        """What is held against each other. Nothing is written."""
+        from penstock.observe.lineage import judges
+
+        return judges(self.pipeline, places)
 
     def _judge(self, batches: Sequence[ProducedBatch], landed: Mapping[str, Landed]) -> list[Verdict]:
         by_keys = self.pipeline.shared or self.pipeline.raw_copy

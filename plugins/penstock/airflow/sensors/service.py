@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, Param
 
 from penstock.airflow.errors import airflow_errors
+from penstock.airflow.lineage import TellsLineage
 from penstock.airflow.triggers import ServiceTrigger
 from penstock.core import settings
 from penstock.core.errors import Fatal
@@ -17,6 +18,8 @@ from penstock.services import SERVICES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from penstock.observe.lineage import Hop, Places
 
 
 class Action(StrEnum):
@@ -41,7 +44,7 @@ def action_form() -> dict[str, Param]:
     }
 
 
-class ServiceSensor(BaseSensorOperator):
+class ServiceSensor(TellsLineage, BaseSensorOperator):
     """Watches a service without a worker slot: see `ServiceTrigger`.
 
     Its run takes the watch over from an earlier one. With the action `stop` it only stops the service and ends; the
@@ -79,6 +82,12 @@ class ServiceSensor(BaseSensorOperator):
             ledger.take_watch(self.service, watcher)
         self.defer(trigger=ServiceTrigger(self.service, watcher), method_name="watched")
         return None
+
+    def hop(self, places: Places) -> Hop | None:
+        """What the service carries, unless it tells that itself: no Flume agent and no collector can."""
+        from penstock.observe.lineage_services import service, tells_itself
+
+        return None if tells_itself(self.service) else service(self.service, places)
 
     def _action(self) -> Action:
         try:

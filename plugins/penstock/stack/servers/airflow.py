@@ -14,6 +14,17 @@ from penstock.stack.artifacts import java_home
 from penstock.stack.context import HOST, Context
 from penstock.stack.servers.base import Environment, Server
 
+_LINEAGE: Environment = {
+    "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "penstock.airflow.lineage_transport.OutletTransport"}),
+    # A thread costs a task milliseconds, the provider's fork of the whole process many times that.
+    "AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD": "True",
+    "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "5",
+    # Runs of DAGs are told by their tasks' parent; told by themselves, they would cost the scheduler a process.
+    "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps([{"scope": {}, "controls": {"emit_dag_events": False}}]),
+    # It would read the checkout's git configuration, which may have the address of a private host.
+    "OPENLINEAGE__FACETS__SOURCE_CODE_LOCATION__DISABLED": "true",
+}
+
 
 def airflow_environment(context: Context) -> Environment:
     """What makes these processes one Airflow: its database, its shared secrets, its connections.
@@ -57,6 +68,7 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_HOST": HOST,
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports["airflow_worker_log"]),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports["airflow_trigger_log"]),
+        **_LINEAGE,
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": HOST,
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports["airflow_scheduler_health"]),
         # A tenth of a core for task gaps of a third of a second instead of one.
