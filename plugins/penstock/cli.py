@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from penstock import dlq
 from penstock.core.batch import Interval
 from penstock.core.errors import Fatal, PenstockError
 from penstock.core.pipeline import Pipeline
@@ -32,6 +31,7 @@ from penstock.stack import lifecycle, servers
 from penstock.stack.airflow_api import Airflow
 from penstock.stack.context import Context
 from penstock.stack.env import write_env
+from penstock.stack.here import addresses, person
 from penstock.stack.layout import Layout
 from penstock.stack.report import console, report
 
@@ -40,6 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dlq.app, name="dlq")
 
 
 class Toggle(StrEnum):
@@ -246,7 +247,7 @@ def scale(
     group = scaling.group_named(name, SERVICES)
     planned = scaling.plan(group, count, SERVICES, _partitions_read_by(group))
     with closing(Services(context.ledger_url)) as ledger:
-        stopped = scaling.stop(planned, context.supervisor.client, ledger, by=_person())
+        stopped = scaling.stop(planned, context.supervisor.client, ledger, by=person())
     before = context.supervisor.states()
     for each in planned.start:
         _start_server(context, _known_server(context, each))
@@ -263,7 +264,7 @@ def _partitions_read_by(group: str) -> int | None:
     topics = [stream.topic for stream in STREAMS.values() if stream.counted_by == group]
     if not topics:
         return None
-    (found,) = describe(Kafka.from_env(_addresses()).bootstrap_servers, topics[0])
+    (found,) = describe(Kafka.from_env(addresses()).bootstrap_servers, topics[0])
     return len(found.ranges)
 
 
@@ -278,7 +279,7 @@ def _stop_server(context: Context, name: str, *, hold: bool) -> None:
     """With `hold`, the watch over a service is told to leave it stopped."""
     if hold and name in SERVICES:
         with closing(Services(context.ledger_url)) as ledger:
-            control.stop(name, context.supervisor.client, ledger, by=_person())
+            control.stop(name, context.supervisor.client, ledger, by=person())
     else:
         context.supervisor.stop_program(name)
 
@@ -286,7 +287,7 @@ def _stop_server(context: Context, name: str, *, hold: bool) -> None:
 def _start_server(context: Context, server: servers.Server) -> None:
     if server.name in SERVICES:
         with closing(Services(context.ledger_url)) as ledger:
-            control.want(server.name, ledger, by=_person())
+            control.want(server.name, ledger, by=person())
     with report() as told:
         lifecycle.start_one(context, server, told)
 
@@ -309,14 +310,6 @@ def _show_services(context: Context, names: list[str], *, as_json: bool) -> None
     for name in sorted(set(names) - {row.name for row in rows}):
         now = states.get(name, {}).get("statename", "not started").lower()
         console.print(f"{name:26}not watched yet, process {now}", highlight=False, markup=False)
-
-
-def _person() -> str:
-    """Who is at the command line."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in a container
-        return "a person"
 
 
 @app.command()
@@ -362,7 +355,7 @@ def topic(
     from penstock.kafka.topics import describe, ensure
     from penstock.kafka.topics_file import declared
 
-    environment = _addresses()
+    environment = addresses()
     servers = Kafka.from_env(environment).bootstrap_servers
     if name == _APPLY:
         topics = declared(environment=environment)
@@ -428,7 +421,7 @@ def ledger(
     end: Annotated[str | None, typer.Option("--to", help="batches that start before this time, UTC")] = None,
 ) -> None:
     """List batches: fetched, acked, landed, rejected, verdict."""
-    rows = Ledger(ledger_url(_addresses())).batches(
+    rows = Ledger(ledger_url(addresses())).batches(
         pipeline=pipeline,
         since=_moment(start, "--from") if start else None,
         until=_moment(end, "--to") if end else None,
@@ -447,7 +440,7 @@ def streams(
     """List what became of the streams' records, interval by interval: collected, in Kafka, on HDFS, in the minutes."""
     from penstock.ledger.stream_verdicts import StreamVerdicts
 
-    rows = StreamVerdicts(ledger_url(_addresses())).rows(None if name is None else _known_stream(name).name)
+    rows = StreamVerdicts(ledger_url(addresses())).rows(None if name is None else _known_stream(name).name)
     if as_json:
         typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
     else:
@@ -459,7 +452,7 @@ def spool(name: Annotated[str, typer.Argument(help="population")], file: Path) -
     """Put a response file into a spool folder, from which Flume takes it to Kafka."""
     from penstock.services.spool import put
 
-    console.print(str(put(spool_folder(_addresses()), name, file)), highlight=False, markup=False)
+    console.print(str(put(spool_folder(addresses()), name, file)), highlight=False, markup=False)
 
 
 @app.command()
@@ -474,7 +467,7 @@ def verify(pipeline: str, start: From, end: To) -> None:
     from penstock.ledger.witnesses import witnesses
     from penstock.pipelines import PIPELINES
 
-    environment = _addresses()
+    environment = addresses()
     known = PIPELINES[_known_pipeline(pipeline)]
     with witnesses(known, environment) as found:
         results = check(
@@ -495,7 +488,7 @@ def verify(pipeline: str, start: From, end: To) -> None:
 def _verify_stream(stream: Stream, interval: Interval) -> None:
     from penstock.ledger.stream_verdicts import judge
 
-    row = judge(stream, interval, _addresses(), patience=0.0)
+    row = judge(stream, interval, addresses(), patience=0.0)
     console.print(render_streams([row]))
     if not row.whole:
         raise typer.Exit(1)
@@ -507,11 +500,6 @@ def _known_stream(name: str) -> Stream:
     if name not in STREAMS:
         raise Fatal(f"there is no stream {name!r}: there are {', '.join(STREAMS)}")
     return STREAMS[name]
-
-
-def _addresses() -> Mapping[str, str]:
-    """Where the servers are: what this process was told, as in a container, else this checkout's local stack."""
-    return os.environ if os.environ.get("LEDGER_URL") else Context.load().environment()
 
 
 def _airflow(context: Context) -> Airflow:

@@ -23,6 +23,20 @@ class OffsetRange:
 
 
 @dataclass(frozen=True)
+class Replayed:
+    """A dead letter of a batch that was put on the topic again: where it lies now, and as of when it is.
+
+    `replaced` is the partition and offset of the record whose place it takes, or None where that never was on the
+    topic.
+    """
+
+    partition: int
+    offset: int
+    as_of: datetime
+    replaced: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Produced:
     """What one committed attempt to produce a batch put on its topic.
 
@@ -31,6 +45,8 @@ class Produced:
 
     On a shared topic, `taken_up` of these records are others', who had them acknowledged; they are those in `claimed`
     that no batch's headers name. Each is as of its own timestamp.
+
+    `replays` are those of its dead letters, and of its landing's, that have landed since: they are `rejected` no more.
     """
 
     batch_id: str
@@ -43,6 +59,7 @@ class Produced:
     ranges: tuple[OffsetRange, ...]
     taken_up: int = 0
     claimed: tuple[OffsetRange, ...] = ()
+    replays: tuple[Replayed, ...] = ()
 
     @property
     def on_topic(self) -> int:
@@ -59,9 +76,14 @@ class Produced:
             claimed=tuple(claimed),
         )
 
+    def with_replays(self, replays: Sequence[Replayed]) -> Produced:
+        """With some of its dead letters on the topic."""
+        added = sum(each.replaced is None for each in replays)
+        return replace(self, rejected=self.rejected - added, replays=(*self.replays, *replays))
+
     def to_json(self) -> dict[str, Any]:
-        """Only JSON types, for an XCom, a request file or the ledger."""
-        return asdict(self) | {
+        """Only JSON types, for an XCom, a request file or the ledger. Replays come later, and are left out."""
+        return {name: value for name, value in asdict(self).items() if name != "replays"} | {
             "as_of": self.as_of.isoformat(),
             "ranges": [asdict(each) for each in self.ranges],
             "claimed": [asdict(each) for each in self.claimed],
@@ -94,6 +116,16 @@ class Landed:
     rejected: int
     duplicates: int = 0
     foreign: int = 0
+
+    def with_replays(self, replays: Sequence[Replayed]) -> Landed:
+        """With dead letters of the batch that have landed: some had been rejected by landing, some by produce."""
+        added = sum(each.replaced is None for each in replays)
+        return replace(
+            self,
+            read=self.read + added,
+            landed=self.landed + len(replays),
+            rejected=self.rejected - (len(replays) - added),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Only JSON types."""

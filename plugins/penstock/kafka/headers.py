@@ -13,6 +13,8 @@ REASON = "reason"
 SOURCE_TOPIC = "source_topic"
 SOURCE_PARTITION = "source_partition"
 SOURCE_OFFSET = "source_offset"
+REPLAY_OF = "replay_of"
+"""The dead letter that a record is the replay of."""
 
 
 def attempt(batch_id: str, as_of: datetime) -> list[tuple[str, str | bytes | None]]:

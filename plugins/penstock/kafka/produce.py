@@ -77,7 +77,7 @@ def produce(
     refuses), and whatever `records` raises. In all these cases nothing of this attempt becomes visible.
     """
     connection = Connection(kafka.bootstrap_servers, config, deadline)
-    with _transaction(connection, f"penstock.{batch.id}") as producer:
+    with transaction(connection, f"penstock.{batch.id}") as producer:
         accepted = Outbox(connection, producer, topic)
         rejected = Outbox(connection, producer, dead_letter_topic)
         encoder = JsonEncoder(contract) if wire is Wire.JSON else Encoder(contract, schema_id)
@@ -132,7 +132,7 @@ def _divide(
 
 
 @contextmanager
-def _transaction(connection: Connection, transactional_id: str) -> Iterator[Producer]:
+def transaction(connection: Connection, transactional_id: str) -> Iterator[Producer]:
     """A producer inside a transaction, which is committed at the end of the block, or aborted at an error."""
     producer = _producer(connection, transactional_id)
     connection.wait("starting a transaction", producer.init_transactions, producer.poll)

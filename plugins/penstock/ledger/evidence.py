@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from io import BytesIO
-from itertools import groupby
 from typing import Any, Protocol, TypeAlias
 
 from penstock.core.contract import Contract, Kind
-from penstock.core.counts import OffsetRange, Produced
-from penstock.core.errors import Reject, Retry
-from penstock.core.pipeline import Pipeline, Wire
+from penstock.core.counts import OffsetRange, Produced, Replayed
+from penstock.core.errors import Reject
+from penstock.core.pipeline import Pipeline
 from penstock.core.record import Record
 from penstock.core.settings import Kafka
 from penstock.kafka import headers
 from penstock.kafka.reader import Message, extent, read
-from penstock.kafka.registry import Registry
-from penstock.sinks.json_rows import normaliser, parse
+from penstock.ledger.decoding import decoder
 
 log = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FRAME = struct.Struct(">bI")  # a zero byte and the schema's id stand before the Avro body
 
 Key: TypeAlias = Any
 """What names a record in one place, hashable: a primary key, a point's identity."""
@@ -74,7 +69,7 @@ class TopicRecords:
         self._kafka = kafka
         self._contract = pipeline.contract
         self._held = cache(lambda topic: {each.partition: each for each in extent(kafka, topic)})
-        self._records = _Json(pipeline) if pipeline.wire is Wire.JSON else _Avro(kafka, pipeline.contract)
+        self._records = decoder(pipeline, kafka)
 
     def removed(self, produced: Produced) -> list[OffsetRange]:
         """The ranges that the topic does not hold in full any more.
@@ -84,7 +79,7 @@ class TopicRecords:
         held: Mapping[int, OffsetRange] = self._held(produced.topic)
         return [
             each
-            for each in (*produced.ranges, *produced.claimed)
+            for each in (*produced.ranges, *produced.claimed, *map(_range, produced.replays))
             if each.partition not in held
             or each.start < held[each.partition].start
             or each.end > held[each.partition].end
@@ -96,20 +91,23 @@ class TopicRecords:
         """What each partition of the topic holds; one partition's keys are in memory at a time.
 
         Ours are made of the contract's key, so that a key is in one partition only; others' may be in any, and then
-        all partitions come as one. Records at offsets in `without` are left out. Raises Retry where Kafka or the
-        registry is away, Fatal where one refuses.
+        all partitions come as one. Records at offsets in `without` are left out, and those that a replay has taken the
+        place of. Raises Retry where Kafka or the registry is away, Fatal where one refuses.
         """
         self._records.prepare(produced)
-        own = sorted(produced.ranges, key=lambda each: (each.partition, each.start))
         left_out = {(each.partition, offset) for each in without for offset in range(each.start, each.end)}
-        together = [own] if produced.claimed else [list(each) for _, each in groupby(own, lambda each: each.partition)]
-        for ranges in together:
+        left_out |= {each.replaced for each in produced.replays if each.replaced is not None}
+        for partitions in _together(produced):
             found = Found(keys=tuple({} for _ in witnesses))
-            for message in _except(left_out, self._own(produced, ranges)):
+            own = [each for each in produced.ranges if each.partition in partitions]
+            for message in _except(left_out, self._own(produced, own)):
                 self._note(found, message, witnesses, produced.as_of, by_others=False)
             for message in _except(left_out, self._others(produced)):
                 at = _EPOCH + timedelta(milliseconds=message.timestamp)
                 self._note(found, message, witnesses, at, by_others=True)
+            for replay in (each for each in produced.replays if each.partition in partitions):
+                for message in read(self._kafka, produced.topic, [_range(replay)]):
+                    self._note(found, message, witnesses, replay.as_of, by_others=False)
             yield found
 
     def _own(self, produced: Produced, ranges: Iterable[OffsetRange]) -> Iterator[Message]:
@@ -125,8 +123,12 @@ class TopicRecords:
         self, found: Found, message: Message, witnesses: Sequence[Witness], as_of: datetime, *, by_others: bool
     ) -> None:
         found.records += 1
-        record = self._records.decoded(message.value or b"", by_others=by_others)
-        if record is None or self._contract.violation(record) is not None:
+        try:
+            record = self._records.decoded(message.value or b"", by_others=by_others)
+        except Reject as reject:
+            log.debug("a record that is none: %s", reject)
+            return
+        if self._contract.violation(record) is not None:
             return
         found.ids.add(tuple(record[name] for name in self._contract.key))
         micros = (as_of - _EPOCH) // _MICROSECOND
@@ -135,73 +137,18 @@ class TopicRecords:
             keys[key] = max(micros, keys.get(key, micros))
 
 
+def _together(produced: Produced) -> list[set[int]]:
+    """The partitions whose keys must be looked at as one."""
+    partitions = sorted({*(each.partition for each in produced.ranges), *(each.partition for each in produced.replays)})
+    return [set(partitions)] if produced.claimed else [{each} for each in partitions]
+
+
+def _range(replay: Replayed) -> OffsetRange:
+    return OffsetRange(replay.partition, replay.offset, replay.offset + 1)
+
+
 def _except(left_out: Container[tuple[int, int]], messages: Iterable[Message]) -> Iterator[Message]:
     return (each for each in messages if (each.partition, each.offset) not in left_out)
-
-
-class _Json:
-    """Records that are JSON objects; those of others go through the pipeline's normaliser."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._normalise = normaliser(pipeline.normaliser)
-
-    def prepare(self, produced: Produced) -> None:
-        """Nothing to look up."""
-
-    def decoded(self, value: bytes, *, by_others: bool) -> Record | None:
-        """The record in `value`, or None where that is none."""
-        try:
-            found = parse(value)
-            if by_others and self._normalise:
-                found = self._normalise(found)
-        except Reject as reject:
-            log.debug("a record that is none: %s", reject)
-            return None
-        return found if isinstance(found, dict) else None
-
-
-class _Avro:
-    """Records in the schema registry's framing."""
-
-    def __init__(self, kafka: Kafka, contract: Contract) -> None:
-        self._schema = _parsed(contract.schema)
-        registry = Registry(kafka.registry_url)
-        self._writer = cache(lambda schema_id: _parsed(registry.schema(schema_id)))
-
-    def prepare(self, produced: Produced) -> None:
-        """Look the schema up: a registry that refuses us must not make all records look corrupt."""
-        self._writer(produced.schema_id)
-
-    def decoded(self, value: bytes, *, by_others: bool) -> Record | None:  # noqa: ARG002 - one format for all
-        """The record in `value`, or None where that is no Avro record in the registry's framing."""
-        from fastavro import schemaless_reader
-
-        try:
-            zero, schema_id = _FRAME.unpack_from(value)
-            record = schemaless_reader(BytesIO(value[_FRAME.size :]), self._writer(schema_id), self._schema)
-        except Retry:
-            raise
-        except Exception as error:  # noqa: BLE001 - fastavro has no error of its own for a corrupt body
-            log.debug("a record that is none: %r", error)
-            return None
-        return record if zero == 0 and isinstance(record, dict) else None
-
-
-def _parsed(schema: Mapping[str, Any]) -> Any:
-    from fastavro import parse_schema
-
-    return parse_schema(_physical(schema))
-
-
-def _physical(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema without its logical types, so that a timestamp is read as the number it is."""
-
-    def plain(avro_type: Any) -> Any:
-        if isinstance(avro_type, list):
-            return [plain(each) for each in avro_type]
-        return avro_type["type"] if isinstance(avro_type, dict) else avro_type
-
-    return {**schema, "fields": [{**each, "type": plain(each["type"])} for each in schema["fields"]]}
 
 
 @dataclass

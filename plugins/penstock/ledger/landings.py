@@ -30,7 +30,10 @@ _NOTE = """
 _FATES = """
     SELECT partition, (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(read) AS r), rejected
     FROM (
-        SELECT partition, read, rejected FROM stream_landings
+        SELECT stream_landings.partition, read * own.offsets, rejected * own.offsets
+        FROM unnest(%(own)s::int[], %(firsts)s::bigint[], %(afters)s::bigint[]) AS range (partition, first, after)
+        CROSS JOIN LATERAL (SELECT int8multirange(int8range(first, after)) AS offsets) AS own
+        JOIN stream_landings ON stream_landings.partition = range.partition
         WHERE measurement = %(measurement)s AND topic_id = %(topic_id)s
           AND batch_id = %(batch_id)s AND as_of = %(as_of)s
         UNION ALL
@@ -40,7 +43,13 @@ _FATES = """
         JOIN stream_landings ON stream_landings.partition = claim.partition
             AND block BETWEEN first / %(per_block)s AND (after - 1) / %(per_block)s
         WHERE measurement = %(measurement)s AND topic_id = %(topic_id)s AND batch_id IS NULL
-    ) AS found
+    ) AS found (partition, read, rejected)
+"""
+
+_REJECTS = """
+    SELECT 1 FROM stream_landings
+    WHERE measurement = %(measurement)s AND topic_id = %(topic_id)s AND partition = %(partition)s
+      AND block = %(offset)s / %(per_block)s AND rejected @> %(offset)s::bigint
 """
 
 
@@ -88,10 +97,13 @@ class StreamLandings:
             _write(session, rows)
 
     def fates(self, produced: Produced) -> Fates:
-        """What became of an attempt's own records, and of those that it took up."""
+        """What became of an attempt's own records, and of those that it took up; its replays are not among them."""
         values = self._of | {
             "batch_id": produced.batch_id,
             "as_of": produced.as_of,
+            "own": [each.partition for each in produced.ranges],
+            "firsts": [each.start for each in produced.ranges],
+            "afters": [each.end for each in produced.ranges],
             "partitions": [each.partition for each in produced.claimed],
             "starts": [each.start for each in produced.claimed],
             "ends": [each.end for each in produced.claimed],
@@ -101,6 +113,12 @@ class StreamLandings:
             found = session.execute(_FATES, values).fetchall()
         rejected = (OffsetRange(partition, each.lower, each.upper) for partition, _, ranges in found for each in ranges)
         return Fates(sum(read for _, read, _ in found), tuple(sorted(rejected, key=astuple)))
+
+    def rejects(self, partition: int, offset: int) -> bool:
+        """Whether the record at this offset was set aside."""
+        values = self._of | {"partition": partition, "offset": offset, "per_block": _BLOCK}
+        with closing(postgres.connect(self._address)) as session, postgres.translated(self._address):
+            return session.execute(_REJECTS, values).fetchone() is not None
 
 
 def landed_by_stream(pipeline: Pipeline, produced: Produced, kafka: settings.Kafka, url: str) -> Landed:

@@ -17,8 +17,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from penstock.core.batch import Batch
-from penstock.core.counts import Landed, OffsetRange, Produced
+from penstock.core.batch import Batch, Interval
+from penstock.core.counts import Landed, OffsetRange, Produced, Replayed
 from penstock.core.errors import Fatal
 from penstock.ledger import postgres
 from penstock.ledger.locks import lock_key
@@ -167,6 +167,27 @@ _CLAIMS = """
 _LAST_PRODUCED = """
     SELECT batch_id, topic, schema_id, as_of, fetched, acked, rejected, ranges, taken_up, claimed
     FROM hops WHERE batch_id = %(batch_id)s AND hop = 'produce' AND as_of IS NOT NULL
+"""
+
+_LAST_LANDED = """
+    SELECT land.batch_id, land.read, land.landed, land.rejected, land.duplicates, land.foreign_read
+    FROM hops AS land JOIN hops AS produce USING (batch_id, as_of)
+    WHERE batch_id = %(batch_id)s AND land.hop = 'land' AND produce.hop = 'produce' AND land.state = 'done'
+"""
+
+_REPLAYS = """
+    SELECT partition, "offset", as_of, replaced_partition, replaced_offset FROM replays
+    WHERE batch_id = %(batch_id)s AND attempt_as_of = %(as_of)s AND partition IS NOT NULL
+      AND (state = 'done' OR letter = ANY(%(letters)s))
+    ORDER BY partition, "offset"
+"""
+
+_BATCH = "SELECT pipeline, interval_start, interval_end, options FROM batches WHERE batch_id = %(batch_id)s"
+
+_CLAIMED_BY = """
+    SELECT batch_id FROM claims
+    WHERE topic_id = %(topic_id)s AND partition = %(partition)s
+      AND start_offset <= %(offset)s AND end_offset > %(offset)s
 """
 
 _BATCHES = """
@@ -325,10 +346,45 @@ class Ledger:
             return session.execute(_FAIL, values).rowcount == 1
 
     def last_produced(self, batch_id: str) -> Produced | None:
-        """What the latest completed attempt put on the topic, or None where there was none."""
+        """What the latest completed attempt put on the topic, with its replays, or None where there was none."""
         with self._session() as session, session.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(_LAST_PRODUCED, {"batch_id": batch_id}).fetchone()
-        return None if row is None else Produced.from_json(row | {"as_of": row["as_of"].isoformat()})
+        if row is None:
+            return None
+        produced = Produced.from_json(row | {"as_of": row["as_of"].astimezone(UTC).isoformat()})
+        return produced.with_replays(self.replays(batch_id, produced.as_of))
+
+    def last_landed(self, batch_id: str) -> Landed | None:
+        """What the landing of the latest produced attempt counted, without its replays; None before it is done."""
+        with self._session() as session, session.cursor(row_factory=dict_row) as cursor:
+            row = cursor.execute(_LAST_LANDED, {"batch_id": batch_id}).fetchone()
+        return None if row is None else Landed(foreign=row.pop("foreign_read"), **row)
+
+    def replays(self, batch_id: str, as_of: datetime, also: Sequence[int] = ()) -> list[Replayed]:
+        """The replays of an attempt's dead letters that have landed, and those of the letters `also` on the topic."""
+        wanted = {"batch_id": batch_id, "as_of": as_of, "letters": list(also)}
+        with self._session() as session:
+            rows = session.execute(_REPLAYS, wanted).fetchall()
+        return [
+            Replayed(partition, offset, _in_utc(at), None if replaced[0] is None else (replaced[0], replaced[1]))
+            for partition, offset, at, *replaced in rows
+        ]
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """The batch of this id, or None where the ledger has not heard of it."""
+        with self._session() as session, session.cursor(row_factory=dict_row) as cursor:
+            row = cursor.execute(_BATCH, {"batch_id": batch_id}).fetchone()
+        if row is None:
+            return None
+        interval = Interval(_in_utc(row["interval_start"]), _in_utc(row["interval_end"]))
+        return Batch(row["pipeline"], interval, row["options"])
+
+    def claimed_by(self, topic_id: str, partition: int, offset: int) -> str | None:
+        """The id of the batch that has claimed this offset of a shared topic, or None where none has."""
+        wanted = {"topic_id": topic_id, "partition": partition, "offset": offset}
+        with self._session() as session:
+            row = session.execute(_CLAIMED_BY, wanted).fetchone()
+        return None if row is None else str(row[0])
 
     def batches(
         self,

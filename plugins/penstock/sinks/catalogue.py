@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TypeAlias
 
+import pyarrow as pa
+
 from penstock.core import settings
 from penstock.core.contract import Contract
 from penstock.core.pipeline import CassandraTable, SinkSpec
@@ -21,6 +23,15 @@ def address_of(sink: SinkSpec, environment: Mapping[str, str] = os.environ) -> A
     if isinstance(sink, CassandraTable):
         return settings.Cassandra.from_env(environment)
     return settings.Influx.from_env(environment)
+
+
+def unstorable(sink: SinkSpec, contract: Contract, rows: pa.RecordBatch) -> Mapping[int, str]:
+    """{row: why the sink would refuse it}, of rows that keep the contract; no server is asked."""
+    if isinstance(sink, CassandraTable):
+        return {}
+    from penstock.sinks.influxdb import unstorable_rows
+
+    return unstorable_rows(rows, contract)
 
 
 def open_sink(

@@ -96,8 +96,7 @@ class InfluxSink:
         """Write the rows of one request."""
         rows = _with_encoded(rows, self._contract.tags)
         times, storable = point_times(rows, self._contract)
-        rejects = dict.fromkeys(np.flatnonzero(~storable).tolist(), _OUT_OF_TIME)
-        rejects |= unstorable_tags(rows, self._contract.tags)
+        rejects = _unstorable(rows, self._contract, storable)
         good = np.setdiff1d(np.arange(rows.num_rows), list(rejects)) if rejects else np.arange(rows.num_rows)
         points = self._points(rows, times, stamps, good)
         if self._endless:
@@ -230,6 +229,17 @@ class InfluxSink:
         unit = NANOSECONDS[self._contract.by_name[self._contract.event_time].kind]
         first, end = extent.first * unit, extent.last * unit + _MILLISECOND
         return f"time >= {max(first, -_LAST_TIME)} AND time < {min(end, _LAST_TIME)}"
+
+
+def unstorable_rows(rows: pa.RecordBatch, contract: Contract) -> dict[int, str]:
+    """{row: why InfluxDB could never keep it}, of rows that keep the contract."""
+    rows = _with_encoded(physical_rows(rows, contract), contract.tags)
+    return _unstorable(rows, contract, point_times(rows, contract)[1])
+
+
+def _unstorable(rows: pa.RecordBatch, contract: Contract, storable: Mask) -> dict[int, str]:
+    rejects = dict.fromkeys(np.flatnonzero(~storable).tolist(), _OUT_OF_TIME)
+    return rejects | dict(unstorable_tags(rows, contract.tags))
 
 
 def _microseconds(as_of: datetime) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 import tests.airflow_home  # noqa: F401 - before anything imports Airflow
 from penstock.core.batch import Batch, Interval
-from penstock.core.counts import Extent, OffsetRange, Produced
+from penstock.core.counts import Extent, OffsetRange, Produced, Replayed
 from penstock.core.errors import Retry
 
 AS_OF = datetime(2026, 3, 1, 11, 0, 5, 123456, tzinfo=UTC)
@@ -24,6 +24,7 @@ class FakeLedger:
     """Notes each call as (method, batch id, detail)."""
 
     told: list[tuple[Any, ...]] = field(default_factory=list)
+    replayed: list[Replayed] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
@@ -52,6 +53,10 @@ class FakeLedger:
 
     def reconciled(self, batch: Batch, verdict: Any, run: Any, *, as_of: datetime) -> bool:
         return self._note("reconciled", batch, verdict.text)
+
+    def replays(self, batch_id: str, as_of: datetime) -> list[Replayed]:
+        assert as_of == AS_OF
+        return self.replayed
 
     def methods(self) -> list[str]:
         return [each[0] for each in self.told]

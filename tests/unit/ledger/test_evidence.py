@@ -5,7 +5,7 @@ import pytest
 from penstock.core.contract import Contract
 from penstock.core.errors import Fatal
 from penstock.ledger.cassandra_rows import RowKey, _select, row_key
-from penstock.ledger.evidence import _physical
+from penstock.ledger.decoding import _physical
 
 
 def contract(required_value: bool = True, clustering: bool = True, **layout: Any) -> Contract:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -57,8 +58,9 @@ class ReconcileOperator(TellsLineage, BaseOperator):
         from penstock.ledger.store import Hop
 
         with airflow_errors():
-            batches = produced_batches(self.produced, self.pipeline.name)
-            landed = landed_by_id(self.landed)
+            batches, landed = _with_replays(
+                produced_batches(self.produced, self.pipeline.name), landed_by_id(self.landed)
+            )
             self.carried = Carried(carried_by(batches, list(landed.values())).batches)
             run = run_of(context)
             with attempt(Hop.RECONCILE, run, {each.batch: each.produced.as_of for each in batches}):
@@ -79,9 +81,23 @@ class ReconcileOperator(TellsLineage, BaseOperator):
         return judges(self.pipeline, places)
 
     def _judge(self, batches: Sequence[ProducedBatch], landed: Mapping[str, Landed]) -> list[Verdict]:
-        by_keys = self.pipeline.shared or self.pipeline.raw_copy
+        # A mended record may belong anywhere.
+        replayed = any(each.produced.replays for each in batches)
+        by_keys = self.pipeline.shared or self.pipeline.raw_copy or replayed
         judged = judged_by_keys if by_keys else judged_by_counts
         return judged(self.pipeline, batches, landed)
+
+
+def _with_replays(
+    batches: Sequence[ProducedBatch], landed: Mapping[str, Landed]
+) -> tuple[list[ProducedBatch], dict[str, Landed]]:
+    """With the dead letters that were replayed since: a batch may be landed and judged again after that."""
+    with ledger() as open_ledger:
+        replays = {each.batch.id: open_ledger.replays(each.batch.id, each.produced.as_of) for each in batches}
+    return (
+        [replace(each, produced=each.produced.with_replays(replays[each.batch.id])) for each in batches],
+        {batch_id: each.with_replays(replays.get(batch_id, ())) for batch_id, each in landed.items()},
+    )
 
 
 def _refuse_gaps(batches: Sequence[ProducedBatch], verdicts: Sequence[Verdict]) -> None:
