@@ -14,6 +14,12 @@ RUN --mount=type=cache,target=/root/.m2 \
     mvn -B -q -f /build/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory=/build/jars
 
+FROM maven:3.9.11-eclipse-temurin-17 AS jmx
+COPY include/jmx/pom.xml /build/pom.xml
+RUN --mount=type=cache,target=/root/.m2 \
+    mvn -B -q -f /build/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory=/build/jars
+
 FROM maven:3.9.11-eclipse-temurin-17 AS flume
 WORKDIR /build
 COPY include/flume/pom.xml ./
@@ -63,6 +69,7 @@ WORKDIR /opt/penstock
 COPY --from=java /opt/java/openjdk /opt/java
 COPY --from=python /opt/penstock/.venv .venv
 COPY --from=flume /build/jars /opt/flume
+COPY --from=jmx /build/jars /opt/jmx
 COPY --from=jars /build/jars .venv/lib/python3.11/site-packages/pyspark/jars/
 COPY pyproject.toml requirements.lock ./
 COPY include include

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts Cassandra in its official image with the local stack's configuration: cassandra.sh TEMPLATE
-# The image's own entrypoint then puts in the container's address.
+# The image's own entrypoint then puts in the container's address. Where the profile monitoring has put the JMX agent, it
+# runs along.
 set -euo pipefail
 
 config="${CASSANDRA_CONF:?}/cassandra.yaml"
@@ -12,5 +13,8 @@ sed -e 's|{{ data }}|/var/lib/cassandra|' \
 if grep -q '{{' "$config"; then
   echo "cassandra.sh: $1 has a placeholder that this script does not know: $(grep -m 1 '{{' "$config")" >&2
   exit 1
+fi
+if [[ -e /jmx/agent.jar ]]; then
+  export JVM_EXTRA_OPTS="${JVM_EXTRA_OPTS:-} -javaagent:/jmx/agent.jar=7072:/jmx.yml"
 fi
 exec docker-entrypoint.sh cassandra -f

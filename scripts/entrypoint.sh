@@ -16,7 +16,7 @@ usage: entrypoint.sh ROLE [ARGUMENT...]
                   a process of the Spark cluster
   car-api | replay-api
                   the car API; recorded sources, for where there is no internet
-  recentchange-collector | web-event-producer | price-consumer | kafka-lag-exporter
+  recentchange-collector | web-event-producer | price-consumer | kafka-lag-exporter | penstock-exporter
                   a program of apps/
   landing-stream PIPELINE
                   the driver of a Spark stream that lands a pipeline's records
@@ -193,6 +193,10 @@ case "$role" in
   landing-stream)
     wait_for_needs LEDGER_URL KAFKA_BOOTSTRAP_SERVERS WEBHDFS_URL INFLUXDB_URL
     exec python "${PENSTOCK_HOME:?}/spark_jobs/stream_to_influx.py" --pipeline "$@"
+    ;;
+  penstock-exporter)
+    wait_for_needs LEDGER_URL
+    exec python -m apps.penstock_exporter "$@"
     ;;
   price-consumer | kafka-lag-exporter)
     wait_for_needs KAFKA_BOOTSTRAP_SERVERS

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
 from apps.kafka_lag_exporter.exporter import Exporter
+from apps.kafka_lag_exporter.minutes import note
 from apps.status_server import status_server
 from penstock.core.errors import Fatal
 from penstock.core.process import end_with_parent, stop_signal
-from penstock.core.settings import Kafka, lag_seconds
+from penstock.core.settings import Kafka, lag_seconds, ledger_url
 from penstock.kafka.group_lags import GroupLags
+from penstock.ledger.streams import Streams
+from penstock.pipelines import STREAMS
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +34,8 @@ def main() -> None:
     end_with_parent()
     stopping = stop_signal()
     try:
-        exporter = Exporter(GroupLags(Kafka.from_env().bootstrap_servers), lag_seconds())
+        noted = partial(note, Streams(ledger_url()), STREAMS.values())
+        exporter = Exporter(GroupLags(Kafka.from_env().bootstrap_servers), lag_seconds(), noted)
         registry = CollectorRegistry()
         registry.register(exporter)
         with status_server(arguments.host, arguments.port, exporter.health, registry) as port:

@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -31,12 +31,20 @@ class Measures(Protocol):
         ...
 
 
-class Exporter(Collector):
-    """Measures every `seconds`; in between, and while Kafka is away, it tells what it found last, or nothing."""
+Note: TypeAlias = Callable[[Lags], None]
+"""Hands on what was found. Raises Retry where nobody takes it at present."""
 
-    def __init__(self, measures: Measures, seconds: float) -> None:
+
+class Exporter(Collector):
+    """Measures every `seconds`; in between, and while Kafka is away, it tells what it found last, or nothing.
+
+    What it has found is handed to `note` each time.
+    """
+
+    def __init__(self, measures: Measures, seconds: float, note: Note = lambda _: None) -> None:
         self._measures = measures
         self._seconds = seconds
+        self._note = note
         self._found: Lags | None = None
         self._away: str | None = "nothing has been measured yet"
         self._turned = time.monotonic()
@@ -58,7 +66,14 @@ class Exporter(Collector):
             self._found, self._away = found, None
             for group, reason in found.failed.items():
                 _log.warning("the lag of %s is not known: %s", group, reason)
+            self._hand_on(found)
         self._turned = time.monotonic()
+
+    def _hand_on(self, found: Lags) -> None:
+        try:
+            self._note(found)
+        except Retry as error:
+            _log.warning("%s", error)
 
     def health(self) -> Health:
         """503 while Kafka is away, 500 where measuring has stopped."""

@@ -9,20 +9,32 @@ import sys
 from prometheus_client import CollectorRegistry
 
 from apps.penstock_exporter.exporter import LEDGER, Exporter
-from apps.penstock_exporter.ledger import LedgerPart
+from apps.penstock_exporter.ledger import DeadLettersPart, LedgerPart, TotalsPart
+from apps.penstock_exporter.outside import FlumePart, SpoolsPart, look_at_data
 from apps.penstock_exporter.part import Part
 from apps.status_server import status_server
 from penstock.core.errors import Fatal
 from penstock.core.process import end_with_parent, stop_signal
-from penstock.core.settings import exporter_seconds, ledger_url
+from penstock.core.settings import Kafka, exporter_seconds, ledger_url
 
 _log = logging.getLogger(__name__)
+
+_LETTERS_SECONDS = 30
+_TOTALS_SECONDS = 60
+_DATA_SECONDS = 60
 
 
 def parts() -> list[Part]:
     """What the environment tells to look at. Raises Fatal where an address is missing."""
-    seconds = exporter_seconds()
-    return [Part(LEDGER, LedgerPart(ledger_url()).look, seconds)]
+    seconds, url = exporter_seconds(), ledger_url()
+    return [
+        Part(LEDGER, LedgerPart(url).look, seconds),
+        Part("totals", TotalsPart(url).look, max(seconds, _TOTALS_SECONDS)),
+        Part("dead_letters", DeadLettersPart(url, Kafka.from_env()).look, max(seconds, _LETTERS_SECONDS)),
+        Part("flume", FlumePart().look, seconds),
+        Part("spools", SpoolsPart().look, seconds),
+        Part("data", look_at_data, max(seconds, _DATA_SECONDS)),
+    ]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ Value: TypeAlias = tuple[Metric, dict[str, str], float]
 
 @dataclass(frozen=True)
 class Found:
-    """What a look has found: `values`, or none and why. `at` is in seconds of the monotonic clock."""
+    """What a look has found, up to its `problem`. `at` is in seconds of the monotonic clock."""
 
     at: float
     values: tuple[Value, ...] = ()
@@ -50,13 +50,15 @@ class Part:
 
     def refresh(self) -> None:
         """Look once."""
+        values: list[Value] = []
+        problem = None
         try:
-            found = Found(time.monotonic(), tuple(self._look()))
+            values.extend(self._look())
         except PenstockError as error:
-            found = Found(time.monotonic(), problem=str(error))
-        if found.problem and found.problem != self.problem:
-            _log.warning("%s: %s", self.name, found.problem)
-        self._found = found
+            problem = str(error)
+            if problem != self.problem:
+                _log.warning("%s: %s", self.name, problem)
+        self._found = Found(time.monotonic(), tuple(values), problem)
 
     @property
     def values(self) -> tuple[Value, ...]:

@@ -5,24 +5,43 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from penstock.core.settings import Cassandra, Influx
+from apps.kafka_lag_exporter.exporter import Exporter
+from apps.recentchange_collector.collector import State
+from apps.recentchange_collector.status import health, registry
+from apps.status_server import status_server
+from penstock.core.settings import Cassandra, Influx, Kafka
+from penstock.core.stream import MINUTE
+from penstock.kafka.group_lags import GroupLags
 from penstock.observe.dashboards.catalogue import files
 from penstock.observe.dashboards.places import Places
 from penstock.observe.dashboards.queries import CASSANDRA, INFLUXDB
 from tests import grafana
 from tests.landed import land
 from tests.replay import serve
+from tests.services import eventually
 from tests.tables import session as cassandra_session
 
 pytestmark = pytest.mark.integration
 
 NOW = datetime.now(UTC)
+
+_MEASURED = (
+    "recentchange_collector_events_total",
+    "kafka_requests_total",
+    "cassandra_requests_total",
+    "storage_shard_write_count",
+    "airflow_scheduler_heartbeat_total",
+    "penstock_fresh",
+)
+"""Of each job, what must have been scraped twice before its panels are asked."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,42 @@ def test_a_panel_on_cassandra_finds_what_landed(landed: Landed, name: str, title
         assert len({row["city"] for row in rows}) == 1
         value = next(column for column in rows[0] if column not in {"city", "time"})
         assert any(row[value] is not None for row in rows)
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Any, kafka_settings: Kafka, landed: Landed) -> Iterator[str]:
+    """The stack's Prometheus, once InfluxDB has `landed` data to measure.
+
+    Metrics of two programs that the tests' stack holds are served in their place.
+    """
+    url = stack.context.endpoints()["prometheus"]["url"]
+    state = State(events=1, newest=NOW.timestamp())
+    with ExitStack() as serving:
+        exporter = Exporter(GroupLags(kafka_settings.bootstrap_servers), seconds=1)
+        exporter.refresh()
+        of_lags = CollectorRegistry()
+        of_lags.register(exporter)
+        ports = stack.context.ports
+        for port, metrics in (("recentchange_collector", registry(state)), ("kafka_lag_exporter", of_lags)):
+            serving.enter_context(status_server("127.0.0.1", ports[port], lambda: health(state), metrics))
+        for measured in _MEASURED:
+            eventually(lambda name=measured: _asked(url, f"rate({name}[1m])"))
+        yield url
+
+
+def _asked(url: str, expression: str) -> list[grafana.Row]:
+    now = datetime.now(UTC)
+    return grafana.ask_prometheus(url, {"instant": True}, expression, grafana.TimeRange(now, now, MINUTE))
+
+
+@pytest.mark.parametrize(("name", "title"), _panels("prometheus"))
+def test_a_panel_on_prometheus_finds_what_is_measured(prometheus: str, name: str, title: str) -> None:
+    dashboard = json.loads(files(Places.from_env({}))[name])
+    panel = _panel(dashboard, title)
+    within = grafana.TimeRange.of(dashboard, datetime.now(UTC), panel.get("interval"))
+    for target in panel["targets"]:
+        expression = grafana.interpolated(target["expr"], grafana.everything(dashboard), within)
+        assert grafana.ask_prometheus(prometheus, target, expression, within), expression
 
 
 @pytest.mark.parametrize("name", ["cars.json", "population.json", "web-events.json", "wiki.json"])

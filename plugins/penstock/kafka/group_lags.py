@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
@@ -13,7 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from penstock.core.errors import Fatal, Retry
 from penstock.kafka.client import Connection, explain
-from penstock.kafka.progress import reached
+from penstock.kafka.progress import Progress
 
 _UNLISTED = "the groups of another broker"
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -21,13 +22,17 @@ _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """A group on a partition: the next record it takes, and the partition's end, both as offsets."""
+    """A group on a partition: the next record it takes, and the partition's end, both as offsets.
+
+    `closed_before` is up to when its minutes are closed, in ms since the epoch, where it counts minutes and says so.
+    """
 
     group: str
     topic: str
     partition: int
     current: int
     end: int
+    closed_before: int | None = None
 
     @property
     def lag(self) -> int:
@@ -41,6 +46,12 @@ class Lags:
 
     partitions: tuple[PartitionLag, ...]
     failed: Mapping[str, str]
+
+    def closed_before(self, group: str, topic: str) -> datetime | None:
+        """Up to when the group's minutes are closed in every partition that it has counted records of."""
+        of_group = [each for each in self.partitions if (each.group, each.topic) == (group, topic)]
+        closed = [each.closed_before for each in of_group if each.closed_before is not None]
+        return datetime.fromtimestamp(min(closed) / 1000, UTC) if closed else None
 
 
 class GroupLags:
@@ -64,8 +75,10 @@ class GroupLags:
                 if end is None:
                     failed.setdefault(group, f"the end of {each.topic}-{each.partition} is not known: is it deleted?")
                 else:
-                    current = reached(each.offset, _metadata(each))
-                    found.append(PartitionLag(group, each.topic, each.partition, current, end))
+                    progress = Progress.read(each.offset, _metadata(each))
+                    found.append(
+                        PartitionLag(group, each.topic, each.partition, progress.position, end, progress.closed_before)
+                    )
         return Lags(tuple(sorted(found, key=lambda each: (each.group, each.topic, each.partition))), failed)
 
     def _committed(self) -> tuple[dict[str, list[TopicPartition]], dict[str, str]]:

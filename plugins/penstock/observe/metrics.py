@@ -24,7 +24,7 @@ class Metric:
 
 PART_UP = Metric(
     "penstock_exporter_part_up",
-    "1 while this part of what the exporter looks at answers: ledger, dead_letters, flume, spools, data",
+    "1 while this part of what the exporter looks at answers: ledger, totals, dead_letters, flume, spools, data",
     ("part",),
 )
 LEDGER_UP = Metric("penstock_ledger_up", "1 while the ledger answers; without it no other metric of it is served")

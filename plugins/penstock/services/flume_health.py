@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.request import urlopen
 
 from penstock.core.errors import Retry
@@ -18,6 +18,10 @@ from penstock.services.backlog import Backlog
 from penstock.services.service import Verdict
 
 _TIMEOUT_SECONDS = 4.0
+
+Counters: TypeAlias = Mapping[str, Mapping[str, str]]
+"""{"SINK.name": {counter: value}}."""
+
 _NEARLY_FULL = 90.0
 
 
@@ -89,28 +93,28 @@ class FlumeProbe:
 
     def sample(self, at: float) -> Sample:
         """One look. Raises Fatal where an address is not set."""
-        counters = _counters(self.metrics())
-        if counters is None:
+        found = counters(self.metrics())
+        if found is None:
             return Sample(at)
         try:
             waiting, unknown = self.backlog.waiting(), ""
         except Retry as error:
             waiting, unknown = None, str(error)
-        return read(counters, at, self.deliverer, waiting=waiting, unit=self.backlog.unit, unknown=unknown)
+        return read(found, at, self.deliverer, waiting=waiting, unit=self.backlog.unit, unknown=unknown)
 
     def judge(self, samples: Sequence[Sample], stall_limit: float) -> Verdict:
         """See `judge`."""
         return judge(samples, stall_limit)
 
 
-def _counters(url: str) -> Mapping[str, Mapping[str, str]] | None:
-    """{"SINK.name": {counter: value}}, or None where the agent does not answer."""
+def counters(url: str) -> Counters | None:
+    """What an agent counts, or None where it does not answer."""
     try:
         with urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - the address is our own configuration
-            counters = json.load(answer)
+            found = json.load(answer)
     except (OSError, ValueError):
         return None
-    return counters if isinstance(counters, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def read(

@@ -45,6 +45,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {
     "CASSANDRA_ADMIN_PASSWORD": _password,
     "CASSANDRA_PASSWORD": _password,
     "CELERY_BROKER_PASSWORD": _password,
+    "GRAFANA_ADMIN_PASSWORD": _typed_password,
     "INFLUXDB_ADMIN_PASSWORD": _password,
     "INFLUXDB_ADMIN_TOKEN": _password,
     "LEDGER_DB_PASSWORD": _password,

@@ -15,7 +15,7 @@ import pytest
 from penstock.core.settings import PROJECT
 from penstock.stack.env import read_env, write_env
 
-PROFILES = ("replay", "celery", "scale")
+PROFILES = ("replay", "celery", "scale", "monitoring")
 
 Compose = Callable[..., subprocess.CompletedProcess[str]]
 

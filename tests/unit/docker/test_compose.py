@@ -34,12 +34,21 @@ CORE = {
     "airflow-dag-processor",
     "airflow-triggerer",
 }
-ONCE = {"postgres-init", "airflow-init", "provision"}
+MONITORING = {
+    "jmx-agent",
+    "penstock-exporter",
+    "statsd-exporter",
+    "prometheus",
+    "alertmanager",
+    "grafana",
+}
+ONCE = {"postgres-init", "airflow-init", "provision", "jmx-agent"}
 SCALABLE = {"spark-worker", "airflow-worker", "price-consumer"}
 
 
 @pytest.mark.parametrize(
-    "profiles", [(), ("core",), ("replay",), ("celery",), ("scale",), ("replay", "celery", "scale")]
+    "profiles",
+    [(), ("core",), ("replay",), ("celery",), ("scale",), ("monitoring",), ("replay", "celery", "scale", "monitoring")],
 )
 def test_the_file_is_valid_with_every_profile(compose, profiles):
     done = compose(*(word for name in profiles for word in ("--profile", name)), "config", "--quiet")
@@ -57,6 +66,7 @@ def test_a_profile_adds_its_services_to_the_core(compose):
         "broker",
         "airflow-worker",
     }
+    assert set(compose("--profile", "monitoring", "config", "--services").stdout.split()) == CORE | MONITORING
 
 
 @pytest.mark.parametrize("secret", USED_SECRETS)
@@ -78,7 +88,7 @@ def test_no_secret_has_a_default():
 
 def test_every_image_is_pinned_to_a_full_version(services):
     for name, service in services.items():
-        assert re.search(r":\d+\.\d+(\.\d+)?[\w.-]*$", service["image"]), (name, service["image"])
+        assert re.search(r":v?\d+\.\d+(\.\d+)?[\w.-]*$", service["image"]), (name, service["image"])
 
 
 def test_our_image_has_the_version_of_the_project(services):
@@ -90,7 +100,8 @@ def test_our_image_has_the_version_of_the_project(services):
 def _version(folder: Path, artifact: str) -> str:
     """The version that the folder's pom.xml or go.mod gives an artifact."""
     if (folder / "go.mod").exists():
-        return dict(re.findall(r"(?m)^\t(\S+) v(\S+)$", (folder / "go.mod").read_text()))[artifact]
+        required = r"(?m)^(?:\t|require )(\S+) v(\S+)(?: // indirect)?$"
+        return dict(re.findall(required, (folder / "go.mod").read_text()))[artifact]
     maven = {"m": "http://maven.apache.org/POM/4.0.0"}
     pom = ET.parse(folder / "pom.xml")
     properties = {f"${{{each.tag.rpartition('}')[2]}}}": each.text for each in pom.iterfind("m:properties/*", maven)}
@@ -110,24 +121,36 @@ def _version(folder: Path, artifact: str) -> str:
         ("influxdb", "influxdb", "github.com/influxdata/influxdb/v2"),
         ("hdfs-namenode", "hadoop", "hadoop-hdfs"),
         ("hdfs-datanode", "hadoop", "hadoop-hdfs"),
+        ("alertmanager", "alertmanager/module", "github.com/prometheus/alertmanager"),
+        ("statsd-exporter", "statsd/module", "github.com/prometheus/statsd_exporter"),
         ("postgres", "postgres", "embedded-postgres-binaries-linux-${postgres.arch}"),
     ],
 )
 def test_servers_are_those_of_the_local_stack(services, service, folder, artifact):
     local = _version(INCLUDE / folder, artifact)
-    tag = services[service]["image"].rpartition(":")[2].removesuffix("-bookworm")
+    tag = services[service]["image"].rpartition(":")[2].removesuffix("-bookworm").removeprefix("v")
     assert local in {tag, f"{tag}.0"}
 
 
-def test_only_five_ports_are_published_and_only_on_loopback(services):
+def test_prometheus_is_that_of_the_local_stack(services):
+    # The module of the version 3.16.0 is v0.316.0.
+    module = _version(INCLUDE / "prometheus" / "module", "github.com/prometheus/prometheus")
+    major, minor, patch = services["prometheus"]["image"].rpartition(":v")[2].split(".")
+    assert module == f"0.{major}{int(minor):02}.{patch}"
+
+
+def test_only_eight_ports_are_published_and_only_on_loopback(services):
     published = {
         name: [port["host_ip"] for port in service["ports"]] for name, service in services.items() if "ports" in service
     }
     assert published == {
         "airflow-api-server": ["127.0.0.1"],
+        "alertmanager": ["127.0.0.1"],
+        "grafana": ["127.0.0.1"],
         "influxdb": ["127.0.0.1"],
         "jobs": ["127.0.0.1"],
         "kafka": ["127.0.0.1"],
+        "prometheus": ["127.0.0.1"],
         "spark-master": ["127.0.0.1"],
     }
 
@@ -136,7 +159,7 @@ def test_kafka_alone_can_be_opened_to_other_machines(resolve, change_env):
     change_env(KAFKA_OUTER_BIND="0.0.0.0", EC2_PUBLIC_DNS="kafka.example.org", PENSTOCK_PORT_KAFKA="19092")
     services = resolve()
     bound = Counter(port["host_ip"] for service in services.values() for port in service.get("ports", ()))
-    assert bound == {"127.0.0.1": 4, "0.0.0.0": 1}
+    assert bound == {"127.0.0.1": 7, "0.0.0.0": 1}
     kafka = services["kafka"]
     assert kafka["ports"][0]["published"] == "19092"
     assert "OUTER://kafka.example.org:19092" in kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
@@ -226,6 +249,8 @@ def test_influxdbs_token_is_written_by_provisioning_and_read_by_airflow(services
         "airflow-worker",
         "jobs",
         "price-consumer",
+        "penstock-exporter",
+        "grafana",
     )
     assert holders == {"provision": False} | dict.fromkeys(readers, True)
     for name, service in services.items():

@@ -1,6 +1,7 @@
 """The containers are configured as the local stack is, and every setting has a place where a person finds it."""
 
 import configparser
+import dataclasses
 import itertools
 import re
 import subprocess
@@ -13,7 +14,7 @@ import yaml
 
 from penstock.core import settings
 from penstock.core.settings import INCLUDE, PROJECT
-from penstock.services import SERVICES
+from penstock.services import PRICE_CONSUMERS, SERVICES
 from penstock.stack import context, servers
 from penstock.stack.env import SECRETS, read_env
 from penstock.stack.layout import DEFAULT_PORTS, Layout
@@ -61,7 +62,10 @@ def test_the_example_has_no_secret_in_it(offered):
 def test_the_example_has_every_port_of_the_local_stack_with_its_default():
     stated = dict(re.findall(r"; (\d+) where empty\.\n(PENSTOCK_PORT_\w+)=\n", EXAMPLE.read_text()))
     local = {f"PENSTOCK_PORT_{name.upper()}": str(port) for name, port in DEFAULT_PORTS.items()}
-    assert {name: port for port, name in stated.items()} == local | {"PENSTOCK_PORT_SPARK": "8082"}
+    assert {name: port for port, name in stated.items()} == local | {
+        "PENSTOCK_PORT_SPARK": "8082",
+        "PENSTOCK_PORT_GRAFANA": "3000",
+    }
 
 
 def test_the_example_states_the_defaults_that_the_code_has(offered):
@@ -112,6 +116,56 @@ def test_programs_find_the_settings_that_the_local_stack_gives_them(local, servi
     in_compose = services["airflow-scheduler"]["environment"].keys() | _image_environment()
     of_the_machine = {*context._INHERITED, "PENSTOCK_ENV_FILE"}
     assert local.environment().keys() - in_compose - of_the_machine == set()
+
+
+def test_airflow_measures_itself_as_in_the_local_stack(local, services):
+    given = servers.airflow.STATSD
+    in_compose = services["airflow-scheduler"]["environment"]
+    assert {name: in_compose[name] for name in given} | {"AIRFLOW__METRICS__STATSD_ON": "True"} == given
+    monitored = dataclasses.replace(local, settings={**local.settings, "PENSTOCK_PROFILES": "monitoring"})
+    assert given.items() <= servers.airflow_environment(monitored).items()
+
+
+def test_prometheus_asks_what_it_asks_in_the_local_stack():
+    template = jinja2.Template((INCLUDE / "prometheus" / "prometheus.yml.j2").read_text())
+    values = {"include": "/etc", "port": DEFAULT_PORTS, "price_consumers": PRICE_CONSUMERS}
+    local, in_compose = (
+        yaml.safe_load(text) for text in (template.render(values), (INCLUDE / "docker" / "prometheus.yml").read_text())
+    )
+    addresses = [
+        [each.pop("targets") for job in conf["scrape_configs"] for each in job["static_configs"]]
+        for conf in (local, in_compose)
+    ]
+    alertmanagers = [conf.pop("alerting")["alertmanagers"][0]["static_configs"] for conf in (local, in_compose)]
+    assert local == in_compose
+    assert alertmanagers[1] == [{"targets": ["alertmanager:9093"]}]
+    ports = [[each[0].rpartition(":")[2] for each in of_conf] for of_conf in addresses]
+    # The container's own port, which is published as the local stack's.
+    assert [port.replace("9095", "9093") for port in ports[0]] == ports[1]
+
+
+@pytest.mark.parametrize(("url", "receiver"), [("", "nobody"), ("https://chat.example.org/hook/secret", "webhook")])
+def test_alertmanager_has_the_configuration_of_the_local_stack(tmp_path, local, url, receiver):
+    (tmp_path / "alertmanager").write_text("#!/bin/sh\necho starts: $*\n")
+    (tmp_path / "alertmanager").chmod(0o755)
+    script = tmp_path / "alertmanager.sh"
+    script.write_text((PROJECT / "scripts" / "alertmanager.sh").read_text().replace("/tmp/", f"{tmp_path}/"))
+    template = INCLUDE / "alertmanager" / "alertmanager.yml.j2"
+    done = subprocess.run(
+        ["sh", script, template],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "ALERT_WEBHOOK_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"starts: --config.file={tmp_path}/alertmanager.yml ")
+    values = {"settings": {"ALERT_WEBHOOK_URL": url}, "conf": "/tmp"}
+    rendered = (tmp_path / "alertmanager.yml").read_text()
+    assert yaml.safe_load(rendered) == yaml.safe_load(jinja2.Template(template.read_text()).render(values))
+    assert yaml.safe_load(rendered)["route"]["receiver"] == receiver
+    assert "secret" not in rendered
+    assert (tmp_path / "webhook.url").stat().st_mode & 0o077 == 0
 
 
 def _properties(path: Path) -> dict[str, str]:

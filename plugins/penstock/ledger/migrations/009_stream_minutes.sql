@@ -6,3 +6,6 @@ CREATE TABLE stream_minutes (
     closed_before timestamptz NOT NULL, -- every minute that ends until then is out, in all partitions
     noted         timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- What was done lately is asked for again and again.
+CREATE INDEX hops_by_start ON hops (started DESC);

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from penstock.observe.dashboards.panels import bars, dashboard, dial, lines, number, rows, tag_variable
+from penstock.observe import metrics
+from penstock.observe.dashboards.panels import BAD_FROM_ONE, bars, dashboard, dial, lines, number, rows, tag_variable
 from penstock.observe.dashboards.places import Places
-from penstock.observe.dashboards.queries import chosen, field, flux, newest, points, tag_values
+from penstock.observe.dashboards.queries import LEDGER, chosen, field, flux, newest, or_zero, points, promql, tag_values
 
 _DEAREST = 60_000
 """USD; a new car costs no more."""
@@ -30,9 +31,9 @@ def cars(places: Places) -> Dashboard:
 
 
 def _add_numbers(made: Dashboard, prices: str) -> None:
-    made.with_panel(number("Revenue", "currencyUSD", flux(f"{prices}\n  |> group()\n  |> sum()"), span=5))
-    made.with_panel(number("Sales", "short", flux(f"{prices}\n  |> group()\n  |> count()"), span=5))
-    made.with_panel(number("Average price", "currencyUSD", flux(f"{prices}\n  |> group()\n  |> mean()"), span=5))
+    made.with_panel(number("Revenue", "currencyUSD", flux(f"{prices}\n  |> group()\n  |> sum()"), span=4))
+    made.with_panel(number("Sales", "short", flux(f"{prices}\n  |> group()\n  |> count()"), span=4))
+    made.with_panel(number("Average price", "currencyUSD", flux(f"{prices}\n  |> group()\n  |> mean()"), span=4))
     made.with_panel(
         dial(
             "Median price",
@@ -49,7 +50,16 @@ def _add_numbers(made: Dashboard, prices: str) -> None:
             flux(newest(prices)),
             description="When the newest of the chosen sales was made. There is one every 2 seconds in the first 5 "
             "minutes of each quarter of an hour, and it lands after the quarter is over.",
-            span=5,
+        )
+    )
+    made.with_panel(
+        number(
+            "Prices that stand out",
+            "short",
+            promql(or_zero(f'sum({metrics.CAR_PRICE_OUTLIERS}{{car_brand=~"$brand"}})', LEDGER), instant=True),
+            description="Sales of the last 24 hours, of the chosen brands, whose price is far from the brand's median. "
+            "From Prometheus.",
+            steps=BAD_FROM_ONE,
         )
     )
 

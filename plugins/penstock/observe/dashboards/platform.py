@@ -204,6 +204,7 @@ def _lag(made: Dashboard) -> None:
             "Records left at a stream's latest commit",
             "short",
             promql(or_zero(f"max by (data_set) ({metrics.STREAM_LAG}{_CHOSEN})", LEDGER), "{{data_set}}"),
+            description="Of the stream's own job, which says so itself.",
         )
     )
 

@@ -123,6 +123,7 @@ def _flume(made: Dashboard) -> None:
             "Events drained by sinks",
             "eps",
             promql(rate(drained, "agent, component"), "{{agent}} {{component}}"),
+            description="Taken out of a channel and acknowledged by where they go.",
             span=8,
         )
     )
@@ -214,6 +215,7 @@ def _kafka(made: Dashboard) -> None:
             "Size on disk",
             "bytes",
             promql("sum by (topic) (kafka_log_bytes)", "{{topic}}"),
+            description="A topic keeps its records up to a size, not an age.",
             span=8,
         )
     )
@@ -240,7 +242,13 @@ def _kafka(made: Dashboard) -> None:
 def _cassandra(made: Dashboard) -> None:
     made.with_row(Row("Cassandra"))
     made.with_panel(
-        lines("Requests", "reqps", promql(rate("cassandra_requests_total", "request"), "{{request}}"), span=8)
+        lines(
+            "Requests",
+            "reqps",
+            promql(rate("cassandra_requests_total", "request"), "{{request}}"),
+            description="Of clients; a batch of rows is one.",
+            span=8,
+        )
     )
     made.with_panel(
         lines(
@@ -256,6 +264,7 @@ def _cassandra(made: Dashboard) -> None:
             "Live data on disk",
             "bytes",
             promql("sum by (instance) (cassandra_live_disk_bytes)", "{{instance}}"),
+            description="Of each node.",
             span=8,
         )
     )
@@ -289,6 +298,7 @@ def _influxdb(made: Dashboard) -> None:
             "Answers of the HTTP interface",
             "reqps",
             promql(rate("http_api_requests_total", "path, response_code"), "{{path}} {{response_code}}"),
+            description="By path and status. 4xx: who asks is refused. 5xx: InfluxDB fails.",
             span=8,
         )
     )
@@ -297,6 +307,7 @@ def _influxdb(made: Dashboard) -> None:
             "Line protocol written",
             "Bps",
             promql("sum(rate(http_write_request_bytes[$__rate_interval]))", "written"),
+            description="As it came over the network.",
             span=8,
         )
     )
