@@ -15,10 +15,13 @@ from typing import Annotated, Any
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
 
 from penstock.airflow.page import letters, links, shape
 from penstock.airflow.page.access import MAINTENANCE, SightDep, may_read_dags
+from penstock.airflow.page.lags import lags
 from penstock.core.errors import Fatal, PenstockError, Retry
+from penstock.core.service import Desired
 from penstock.core.settings import ledger_url
 from penstock.ledger.dead_letters import DeadLetters, LetterState
 from penstock.ledger.freshness import freshness
@@ -32,9 +35,8 @@ PAGE_LETTERS = 100
 
 _STATIC = Path(__file__).parent / "static"
 _INDEX = _STATIC / "index.html"
-_FILES = frozenset(each.name for each in _STATIC.iterdir() if each != _INDEX)
+_FILES = StaticFiles(directory=_STATIC)
 _VIEWS = ("/", "/batches", "/batch", "/run", "/services", "/dead-letters", "/dead-letter")
-_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -102,12 +104,9 @@ for _path in _VIEWS:
 
 
 @app.get("/static/{name}")
-def static_file(name: str) -> FileResponse:
-    """A file that draws the page."""
-    if name not in _FILES:
-        raise HTTPException(HTTPStatus.NOT_FOUND)
-    path = _STATIC / name
-    return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix])
+async def static_file(name: str, request: Request) -> Response:
+    """A file that draws the page, or 304 where the browser has it. A mounted folder would not ask who calls."""
+    return await _FILES.get_response(name, request.scope)
 
 
 @app.get("/api/data-sets")
@@ -115,7 +114,8 @@ def data_sets(seen: SightDep, ledger: OverviewDep) -> dict[str, Any]:
     """Each data set with its freshness and its newest batches or intervals, the newest first."""
     batches = ledger.newest([each.name for each in seen.pipelines], CHART_BATCHES)
     intervals = ledger.intervals([each.name for each in seen.streams], CHART_BATCHES)
-    judged = {each.pipeline: each for each in freshness(Ledger(ledger_url()), seen.pipelines)}
+    with Ledger(ledger_url()) as open_ledger:
+        judged = {each.data_set: each for each in freshness(open_ledger, [*seen.pipelines, *seen.streams])}
     return {
         "pipelines": [
             {
@@ -189,6 +189,14 @@ def services_seen(seen: SightDep, ledger: ServicesDep) -> dict[str, Any]:
     return {"services": [shape.service(row, declared[row.name]) for row in rows]}
 
 
+@app.get("/api/lags")
+def lags_seen(seen: SightDep, ledger: ServicesDep) -> dict[str, Any]:
+    """What waits for the services that a person wants to run, {service: ...}; asked apart, because it can take long."""
+    declared = seen.services
+    wanted = [row.name for row in ledger.rows(list(declared)) if row.desired is Desired.STARTED]
+    return lags([declared[name] for name in wanted])
+
+
 @app.get("/api/letter-counts")
 def letter_counts(seen: SightDep, ledger: LettersDep) -> dict[str, Any]:
     """{data set: how many letters nobody has replayed or dropped}, without those that have none."""
@@ -208,21 +216,16 @@ def dead_letters_seen(
 
     `replay_by` is the DAG whose runs replay and drop, or null where the person may not start them.
     """
-    wanted = [data_set] if data_set else sorted(seen.data_sets)
-    counts = ledger.by_reason(state=state)
+    counts = {key: count for key, count in ledger.by_reason(state=state).items() if key[0] in seen.data_sets}
     rows = [
         row
-        for name in wanted
-        if name in seen.data_sets
+        for name in {name for name, _ in counts}
+        if data_set in (None, name)
         for row in ledger.rows(data_set=name, state=state, reason=reason, batch_id=batch_id, limit=PAGE_LETTERS)
     ]
     newest = sorted(rows, key=lambda row: row.written, reverse=True)[:PAGE_LETTERS]
     return {
-        "counts": [
-            {"data_set": name, "kind": kind, "count": count}
-            for (name, kind), count in counts.items()
-            if name in seen.data_sets
-        ],
+        "counts": [{"data_set": name, "kind": kind, "count": count} for (name, kind), count in counts.items()],
         "letters": [row.to_json() for row in newest],
         "replay_by": MAINTENANCE if seen.may_replay else None,
     }

@@ -7,7 +7,17 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from penstock.observe import metrics
 from penstock.observe.dashboards.panels import BAD_FROM_ONE, bars, dashboard, dial, lines, number, rows, tag_variable
 from penstock.observe.dashboards.places import Places
-from penstock.observe.dashboards.queries import LEDGER, chosen, field, flux, newest, or_zero, points, promql, tag_values
+from penstock.observe.dashboards.queries import (
+    chosen,
+    field,
+    flux,
+    looks_at,
+    newest,
+    or_zero,
+    points,
+    promql,
+    tag_values,
+)
 
 _DEAREST = 60_000
 """USD; a new car costs no more."""
@@ -52,11 +62,12 @@ def _add_numbers(made: Dashboard, prices: str) -> None:
             "minutes of each quarter of an hour, and it lands after the quarter is over.",
         )
     )
+    outliers = f'sum({metrics.CAR_PRICE_OUTLIERS}{{car_brand=~"$brand"}})'
     made.with_panel(
         number(
             "Prices that stand out",
             "short",
-            promql(or_zero(f'sum({metrics.CAR_PRICE_OUTLIERS}{{car_brand=~"$brand"}})', LEDGER), instant=True),
+            promql(or_zero(outliers, looks_at("data")), instant=True),
             description="Sales of the last 24 hours, of the chosen brands, whose price is far from the brand's median. "
             "From Prometheus.",
             steps=BAD_FROM_ONE,

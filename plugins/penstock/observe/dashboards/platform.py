@@ -22,7 +22,7 @@ from penstock.observe.dashboards.panels import (
     rows,
     states,
 )
-from penstock.observe.dashboards.queries import LEDGER, answers, or_zero, promql, rate
+from penstock.observe.dashboards.queries import LEDGER, answers, looks_at, or_zero, promql, rate
 from penstock.observe.dashboards.servers import add_servers
 
 _CHOSEN = '{data_set=~"$data_set"}'
@@ -30,6 +30,8 @@ _SERVICE = '{service=~"$service"}'
 
 _EACH_DATA_SET = f"0 * sum by (data_set) ({metrics.FRESH}{_CHOSEN})"
 """A zero for each data set: what has never happened is 0, and not a hole in a graph."""
+
+_LETTERS = looks_at("dead_letters")
 
 _RATIO: Steps = ((None, GREEN), (0.75, ORANGE), (1, RED))
 
@@ -95,7 +97,7 @@ def _first_screen(made: Dashboard) -> None:
             LEDGER,
             "Streams whose newest interval lost or doubled something when it was counted anew.",
         ),
-        ("Dead letters", f"sum({metrics.DEAD_LETTERS})", LEDGER, "Records that nobody has replayed or dropped yet."),
+        ("Dead letters", f"sum({metrics.DEAD_LETTERS})", _LETTERS, "Records that nobody has replayed or dropped yet."),
         (
             "Targets down",
             "count(up == 0)",
@@ -174,12 +176,12 @@ def _throughput(made: Dashboard) -> None:
             span=8,
         )
     )
-    letters = f"sum by (data_set) ({metrics.DEAD_LETTERS}{_CHOSEN}) or on (data_set) {_EACH_DATA_SET}"
+    letters = f"sum by (data_set) ({metrics.DEAD_LETTERS}{_CHOSEN})"
     made.with_panel(
         lines(
             "Dead letters by data set",
             "short",
-            promql(letters, "{{data_set}}"),
+            promql(or_zero(letters, _LETTERS), "{{data_set}}"),
             description="Records that nobody has replayed or dropped yet.",
             span=8,
         )

@@ -63,6 +63,11 @@ LEDGER = f"{metrics.LEDGER_UP} == 1"
 """That the exporter answers, and the ledger that it asks."""
 
 
+def looks_at(part: str) -> str:
+    """That a part of what the exporter looks at answers."""
+    return f'{metrics.PART_UP}{{part="{part}"}} == 1'
+
+
 def or_zero(expression: str, while_: str) -> str:
     """The expression; 0 where it finds nothing `while_` who measures it answers: what it counts has never happened.
 

@@ -196,7 +196,7 @@ def _kafka(made: Dashboard) -> None:
         lines(
             "Messages in by topic",
             "mps",
-            promql(f"{rate('kafka_topic_messagesinpersec_total', 'topic')} > 0", "{{topic}}"),
+            promql(or_zero(f"{rate('kafka_topic_messagesinpersec_total', 'topic')} > 0", _KAFKA), "{{topic}}"),
             description="Topics without any are left out.",
             span=8,
         )

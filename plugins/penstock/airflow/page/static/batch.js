@@ -49,14 +49,13 @@ function hop(each) {
   return h("section", { class: "card", "data-key": each.hop }, [
     h("div", { class: "head" }, h("h2", {}, name), pill(STATES[each.state], each.state), h("p", { class: "links" }, [
       each.log && airflowLink(each.log, "Task log"),
-      each.run && airflowLink(each.run, "Run"),
     ])),
     each.error && h("p", { class: "error" }, each.error),
     facts([
       ["Attempts", each.attempts],
       ["Started", `${time(each.started, true)} UTC`],
       ["Took", each.state === "running" ? null : span(each.seconds)],
-      ["Run", each.run_id],
+      ["Run", each.run ? airflowLink(each.run, each.run_id) : each.run_id],
       ["Try", each.try_number],
       ["As of", each.as_of && `${time(each.as_of, true)} UTC`],
       ["Topic", each.topic],

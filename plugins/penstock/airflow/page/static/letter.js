@@ -6,6 +6,9 @@ import { batchLink, stateOf } from "./letters.js";
 import { empty, facts, viewLink } from "./parts.js";
 import { actions } from "./replay.js";
 
+/** Its value is read from Kafka once. */
+export const still = true;
+
 export async function draw(get, query) {
   const row = await get("dead-letter", { letter: query.get("letter") ?? "" });
   return [

@@ -64,7 +64,7 @@ async function problemOf(answer) {
 
 async function refresh() {
   try {
-    const drawn = view ? await view.draw(get, query) : h("p", {}, "There is no such page.");
+    const drawn = view ? await view.draw(get, query, refresh) : h("p", {}, "There is no such page.");
     patchChildren(main, [drawn].flat());
     patchChildren(trouble, []);
     main.classList.remove("old");
@@ -103,12 +103,15 @@ function markPlace() {
 
 async function keepUpToDate() {
   if (document.visibilityState === "visible") await refresh();
-  setTimeout(keepUpToDate, EVERY_MS);
+  // A view that is still shows what does not change.
+  if (!view?.still) setTimeout(keepUpToDate, EVERY_MS);
 }
 
 document.addEventListener("click", openInAirflow);
 document.addEventListener("click", act);
 document.addEventListener("auxclick", openInAirflow);
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible" && !view?.still) refresh();
+});
 markPlace();
 keepUpToDate();
