@@ -21,6 +21,7 @@ from penstock.stack.airflow_api import Airflow
 from penstock.stack.context import MONITORING, Context
 from penstock.stack.report import report
 from penstock.stack.servers import Server, airflow_environment, wanted
+from tests.lineage import DEAD_SERVER
 from tests.streams import HELD
 
 TEST_STACK = PROJECT / "build" / "test-stack"
@@ -80,6 +81,8 @@ def stack() -> Iterator[Stack]:
         patched.setenv("PENSTOCK_PORTS", "free")
         patched.setenv("PENSTOCK_HOLD", ",".join(HELD))
         patched.setenv("PENSTOCK_PROFILES", MONITORING)
+        # All that runs here proves that nothing fails, or waits, because of a lineage server that is away.
+        patched.setenv("OPENLINEAGE_URL", DEAD_SERVER)
         if not keep:
             _wipe()
         context = Context.load(create=True).with_replay(True)

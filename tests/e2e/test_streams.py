@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from penstock.core.batch import Interval
+from penstock.core.settings import recentchange_url, web_logs_folder
+from penstock.observe.lineage import minute_counts, raw_copies
 from penstock.pipelines import STREAMS, WEB_EVENTS, WIKI
 from penstock.stack.airflow_api import Airflow
-from tests.services import Watching
+from tests import lineage
+from tests.services import Watching, eventually
 from tests.streams import EVENT_SERVICES, WIKI_SERVICES, judged, running
 
 pytestmark = pytest.mark.e2e
@@ -62,3 +65,15 @@ def test_the_dag_of_each_stream_counts_an_hour(stack: Any, airflow: Airflow, flo
     for name in STREAMS:
         states = {each["logical_date"]: each["state"] for each in airflow.runs(name)}
         assert states[interval.start.isoformat().replace("+00:00", "Z")] == "success"
+
+
+def test_lineage_leads_from_what_is_collected_to_the_counts_of_each_minute(stack: Any, flowing: datetime) -> None:
+    """Flume's agents and the collectors are told by their watches, which take turns at the start of a stack."""
+    places, environment = lineage.places(stack), stack.environment()
+    changes = str(places.api(recentchange_url(environment)))
+    logs = str(places.local(web_logs_folder(environment)))
+    for start, stream in ((changes, WIKI), (logs, WEB_EVENTS)):
+        sinks = {str(each) for each in (*minute_counts(stream, places), *raw_copies(stream, places))}
+        eventually(lambda start=start, sinks=sinks: sinks <= lineage.graph(stack).downstream(start))
+    spark = lineage.graph(stack).latest[WIKI.counted_by]
+    assert spark.state in {"START", "RUNNING"}

@@ -17,7 +17,7 @@ from penstock.ledger.store import Ledger, LedgerRow
 from penstock.pipelines.weather import WEATHER_HOURLY
 from penstock.pipelines.weather_defaults import CITIES
 from penstock.stack.airflow_api import Airflow
-from tests import tables
+from tests import lineage, tables
 
 pytestmark = pytest.mark.e2e
 
@@ -172,3 +172,28 @@ def test_no_secret_is_in_what_airflow_shows(airflow: Airflow, stack: Any) -> Non
     secrets = [value for name, value in stack.environment().items() if name.endswith(("PASSWORD", "SECRET", "KEY"))]
     assert len(secrets) >= 3
     assert not [text for text in shown for secret in secrets if secret in text]
+
+
+def test_lineage_leads_from_the_source_to_the_table_though_its_server_is_away(
+    airflow: Airflow, ledger: Ledger, stack: Any
+) -> None:
+    assert stack.environment()["OPENLINEAGE_URL"] == lineage.DEAD_SERVER
+    interval = Interval(midnight(3), midnight(3) + HOUR)
+    backfill(airflow, interval)
+    (batch,) = written_down(ledger, "weather_hourly", interval)
+    assert batch.verdict == "whole"
+    graph, places = lineage.graph(stack), lineage.places(stack)
+    source = str(places.api(stack.context.source_settings["BASE_URL"]))
+    topic, table = str(places.topic(WEATHER_HOURLY.topic)), str(places.sink(WEATHER_HOURLY.sinks[0]))
+    assert {topic, table, f"{topic}.dlq"} <= graph.downstream(source)
+    assert source in graph.upstream(table)
+
+    produce, land, reconcile = (
+        lineage.completed(graph, f"weather_hourly.{step}", batch.batch_id) for step in ("produce", "land", "reconcile")
+    )
+    (spark,) = (run for run in graph.runs.values() if run.parent == land.run_id)
+    assert (spark.job, spark.state) == ("land_hourlymetrics", "COMPLETE")
+    assert produce.outputs == {topic: len(CITIES), f"{topic}.dlq": 0}
+    for run in (land, spark):
+        assert (run.inputs, run.outputs) == ({topic: len(CITIES)}, {table: len(CITIES), f"{topic}.dlq": 0})
+    assert {topic, table} <= reconcile.inputs.keys()

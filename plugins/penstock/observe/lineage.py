@@ -39,7 +39,7 @@ class Dataset:
     contract: Contract | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.namespace}{'' if self.name.startswith('/') else '/'}{self.name}"
+        return uri(self.namespace, self.name)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Hop:
     job: str
     inputs: tuple[Dataset, ...]
     outputs: tuple[Dataset, ...]
+
+
+def uri(namespace: str, name: str) -> str:
+    """A dataset's namespace and name in one."""
+    return f"{namespace}{'' if '://' in namespace else ':'}{'' if name.startswith('/') else '/'}{name}"
 
 
 class Places:

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from penstock.observe.lineage import uri
 from penstock.observe.lineage_outlet import FILES, NEWEST
 
 Name: TypeAlias = str
-"""A dataset's namespace and name in one, as `lineage.Dataset` writes itself."""
+"""A dataset's namespace and name in one, as `lineage.uri` puts them together."""
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
@@ -110,7 +111,7 @@ class Graph:
         """The graph as an indented text, from the datasets that no job has written."""
         runs = list(self.latest.values())
         written = {name for run in runs for name in run.outputs if name not in run.inputs}
-        shown: set[Name] = set()
+        shown: set[str] = set()
         for name in sorted({name for run in runs for name in run.inputs} - written):
             yield from _tree(name, runs, shown, depth=0)
         for run in runs:
@@ -124,9 +125,8 @@ class Graph:
 
 def _note(known: dict[Name, int | None], told: Iterable[dict[str, Any]], place: str, facet: str) -> None:
     for each in told:
-        namespace, name = each["namespace"], each["name"]
         rows = each.get(place, {}).get(facet, {}).get("rowCount")
-        full = f"{namespace}{'' if name.startswith('/') else '/'}{name}"
+        full = uri(each["namespace"], each["name"])
         known[full] = known.get(full) if rows is None else rows
 
 
@@ -138,7 +138,7 @@ def _closure(start: Name, edges: Iterable[tuple[Collection[Name], Collection[Nam
     return known
 
 
-def _tree(dataset: Name, runs: Iterable[Run], shown: set[Name], depth: int) -> Iterator[str]:
+def _tree(dataset: Name, runs: Iterable[Run], shown: set[str], depth: int) -> Iterator[str]:
     again = dataset in shown
     yield f"{'  ' * depth}{dataset}{' (see above)' if again else ''}"
     if again:
@@ -149,7 +149,11 @@ def _tree(dataset: Name, runs: Iterable[Run], shown: set[Name], depth: int) -> I
             yield from _job(run, runs, shown, depth + 1, run.inputs[dataset])
 
 
-def _job(run: Run, runs: Iterable[Run], shown: set[Name], depth: int, read: int | None = None) -> Iterator[str]:
+def _job(run: Run, runs: Iterable[Run], shown: set[str], depth: int, read: int | None = None) -> Iterator[str]:
+    if run.run_id in shown:
+        yield f"{'  ' * depth}-> {run.job} (see above)"
+        return
+    shown.add(run.run_id)
     counted = "" if read is None else f", {read} records read"
     yield f"{'  ' * depth}-> {run.job}: {run.state} at {run.at:%Y-%m-%d %H:%M:%S} UTC{counted}"
     for name, rows in run.outputs.items():

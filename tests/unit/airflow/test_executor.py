@@ -10,6 +10,7 @@ from penstock.airflow import executor
 from penstock.airflow.executor import TASK_LIBRARIES, WarmLocalExecutor
 
 STEPS = (
+    "penstock.airflow.lineage_transport",
     "penstock.airflow.operators.land",
     "penstock.airflow.operators.plan",
     "penstock.airflow.operators.produce",
@@ -42,5 +43,5 @@ print(*({{name.split(".")[0] for name in sys.modules}} - before))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours, new = done.stdout.splitlines()
     assert ours == ""
-    heavy = {"cassandra", "confluent_kafka", "numpy", "psycopg", "pyarrow", "requests", "tenacity"}
+    heavy = {"cassandra", "confluent_kafka", "numpy", "openlineage", "psycopg", "pyarrow", "requests", "tenacity"}
     assert heavy.isdisjoint(new.split())

@@ -14,7 +14,7 @@ from penstock.stack.artifacts import java_home
 from penstock.stack.context import HOST, Context
 from penstock.stack.servers.base import Environment, Server
 
-_LINEAGE: Environment = {
+LINEAGE: Environment = {
     "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "penstock.airflow.lineage_transport.OutletTransport"}),
     # A thread costs a task milliseconds, the provider's fork of the whole process many times that.
     "AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD": "True",
@@ -68,7 +68,7 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_HOST": HOST,
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports["airflow_worker_log"]),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports["airflow_trigger_log"]),
-        **_LINEAGE,
+        **LINEAGE,
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": HOST,
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports["airflow_scheduler_health"]),
         # A tenth of a core for task gaps of a third of a second instead of one.
