@@ -22,6 +22,7 @@ from penstock.stack.context import MONITORING, Context
 from penstock.stack.report import report
 from penstock.stack.servers import Server, airflow_environment, wanted
 from tests.lineage import DEAD_SERVER
+from tests.stream_job import Changes, Job
 from tests.streams import HELD
 
 TEST_STACK = PROJECT / "build" / "test-stack"
@@ -180,3 +181,19 @@ def spark_submit(stack: Stack) -> Callable[..., subprocess.CompletedProcess[str]
         return done
 
     return submit
+
+
+@pytest.fixture
+def job(stack: Stack, unique: str, ledger_url: str, tmp_path: Path) -> Iterator[Job]:
+    """A driver of wiki_edits_minute over names of its own, not started yet."""
+    made = Job.prepared(unique, stack.environment(), ledger_url, tmp_path / "driver.log")
+    yield made
+    if made.process and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+@pytest.fixture
+def changes(job: Job) -> Changes:
+    """What sends changes to the topic of `job`."""
+    return Changes(job.kafka, job.name)

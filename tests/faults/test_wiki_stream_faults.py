@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
 A_SECOND = 300
 PROGRAM = "wiki-edits-minute"
-
-
-@pytest.fixture
-def job(stack: Any, unique: str, ledger_url: str, tmp_path: Path) -> Iterator[Job]:
-    made = Job.prepared(unique, stack.environment(), ledger_url, tmp_path / "driver.log")
-    yield made
-    if made.process and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
-
-
-@pytest.fixture
-def changes(job: Job) -> Changes:
-    return Changes(job.kafka, job.name)
 
 
 def batches(job: Job) -> int:

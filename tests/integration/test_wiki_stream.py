@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -20,20 +17,6 @@ from tests.stream_job import Changes, Job, until
 pytestmark = pytest.mark.integration
 
 GROUP = "wiki-edits-minute"
-
-
-@pytest.fixture
-def job(stack: Any, unique: str, ledger_url: str, tmp_path: Path) -> Iterator[Job]:
-    made = Job.prepared(unique, stack.environment(), ledger_url, tmp_path / "driver.log")
-    yield made
-    if made.process and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
-
-
-@pytest.fixture
-def changes(job: Job) -> Changes:
-    return Changes(job.kafka, job.name)
 
 
 def closed_until(job: Job) -> datetime:

@@ -27,7 +27,7 @@ from penstock.kafka.reader import read, since
 from penstock.ledger.influx_points import InfluxSums
 from penstock.ledger.streams import Streams
 from penstock.sinks.hdfs import read_lines
-from penstock.sinks.json_rows import normaliser, parse
+from penstock.sinks.json_rows import normaliser, parser
 from penstock.sinks.webhdfs import WebHdfs
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def aggregates(stream: Stream, environment: Mapping[str, str]) -> dict[str, Call
 
 def _distinct(stream: Stream, interval: Interval, values: Iterable[bytes]) -> Ids:
     normalise = normaliser(stream.normaliser)
-    contract = stream.contract
+    parse, contract = parser(normalise), stream.contract
     first, end = milliseconds(interval.start), milliseconds(interval.end)
     hashes: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
     for value in values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_type_hints, is_typeddict
 
 import msgspec
 import numpy as np
@@ -19,7 +19,13 @@ from penstock.sinks.columns import arrow_schema, physical_rows, taken, violation
 from penstock.sinks.keys import Indices
 
 Normaliser: TypeAlias = Callable[[Any], Record]
-"""Makes a record of the contract from what others write. Raises Reject where it cannot."""
+"""Makes a record of the contract from what others write. Raises Reject where it cannot.
+
+Where its parameter is annotated with a TypedDict, objects are parsed for the fields of that alone: see `parser`.
+"""
+
+Parse: TypeAlias = Callable[[bytes | None], Any]
+"""Finds the JSON value in the bytes of a message. Raises Reject where there is none."""
 
 _FEW = 16
 """So few values are decoded one by one, which names the bad ones."""
@@ -100,12 +106,13 @@ def _parsed(values: Sequence[bytes | None], options: Any) -> pa.RecordBatch | No
 
 
 def _one_by_one(values: Sequence[bytes | None], contract: Contract, normalise: Normaliser | None) -> Decoded:
+    parsed = parser(normalise)
     rows: list[Record] = []
     where: list[int] = []
     rejects: dict[int, str] = {}
     for at, value in enumerate(values):
         try:
-            rows.append(_row(value, contract, normalise))
+            rows.append(_row(parsed(value), contract, normalise))
             where.append(at)
         except Reject as reject:
             rejects[at] = str(reject)
@@ -113,8 +120,7 @@ def _one_by_one(values: Sequence[bytes | None], contract: Contract, normalise: N
     return Decoded(table, np.array(where, dtype=np.int64), rejects)
 
 
-def _row(value: bytes | None, contract: Contract, normalise: Normaliser | None) -> Record:
-    found = parse(value)
+def _row(found: Any, contract: Contract, normalise: Normaliser | None) -> Record:
     record = found if normalise is None else normalise(found)
     if not isinstance(record, dict):
         raise Reject(f"the value is a JSON {type(record).__name__}, not an object")
@@ -124,13 +130,34 @@ def _row(value: bytes | None, contract: Contract, normalise: Normaliser | None) 
 
 
 def parse(value: bytes | None) -> Any:
-    """The JSON value in the bytes of a message. Raises Reject where there is none."""
+    """The whole JSON value in the bytes of a message. Raises Reject where there is none."""
     if value is None:
         raise Reject("the record has no value")
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Reject(f"the value is no JSON: {error}") from error
+
+
+def parser(normalise: Normaliser | None) -> Parse:
+    """How to parse values for this normaliser: whole, or objects for those fields alone that it says it reads.
+
+    An event of Wikimedia is parsed for its four fields in a third of the time. All of it must be JSON in UTF-8 still.
+    """
+    shape = None if normalise is None else next(iter(get_type_hints(normalise).values()), None)
+    if not is_typeddict(shape):
+        return parse
+    decode_shape = msgspec.json.Decoder(shape).decode
+
+    def parse_shape(value: bytes | None) -> Any:
+        try:
+            if value is not None and (value.isascii() or value.decode()):
+                return decode_shape(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # what it is instead is for the normaliser to say, or for the other parser
+        return parse(value)
+
+    return parse_shape
 
 
 def _unjudged(contract: Contract) -> pa.Schema:

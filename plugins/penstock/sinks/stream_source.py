@@ -19,6 +19,9 @@ from penstock.core import settings
 from penstock.core.stream import MINUTE, Stream
 from penstock.sinks.stream_records import Judge
 
+_POLLED_AT_ONCE = 5_000
+"""Records: after each poll, Spark asks the broker anew where the partition begins and ends."""
+
 WINDOW = "window"
 """The column with the minute of a record: a struct of start and end."""
 
@@ -63,6 +66,7 @@ def _messages(
         .option("kafka.default.api.timeout.ms", milliseconds)
         .option("kafka.request.timeout.ms", milliseconds)
         .option("kafkaConsumer.pollTimeoutMs", milliseconds)
+        .option("kafka.max.poll.records", str(_POLLED_AT_ONCE))
         .option("assign", json.dumps({topic: list(partitions)}))
         .option("startingOffsets", "earliest")
         .option("maxOffsetsPerTrigger", str(at_once))

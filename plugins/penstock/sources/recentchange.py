@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from penstock.core.errors import Reject
 from penstock.core.record import Record
@@ -16,7 +16,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-def normalise(event: Any) -> Record:
+class Event(TypedDict, total=False):
+    """The fields of an event that are read; nothing is known of their values."""
+
+    meta: Any
+    wiki: Any
+    type: Any
+
+
+def normalise(event: Event) -> Record:
     """The contract's record of one event. Raises Reject where it has no id, time, wiki or type that can be read.
 
     The time is `meta.dt`, when the event was made; `timestamp`, when the change was, has whole seconds only.

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 import requests
+from httpx_sse import ServerSentEvent
 
 from apps.recentchange_collector import collector as collector_module
 from apps.recentchange_collector import feed as feed_module
@@ -97,6 +98,20 @@ def test_every_change_is_spooled_once_as_it_came_and_canaries_are_not(replay, tm
     assert state.canaries > 0
     assert len(list(tmp_path.glob("*.jsonl"))) > 5
     assert_whole(tmp_path)
+
+
+def test_a_canary_is_not_spooled_and_the_position_goes_past_it(tmp_path):
+    """A quiet feed sends nothing but canaries: a position that stood still would become too old to resume from."""
+    place = json.dumps(
+        [{"topic": "eqiad.mediawiki.recentchange", "partition": 0, "timestamp": int(time.time() * 1000)}]
+    )
+    canary = {"meta": {"id": "a", "domain": "canary", "dt": datetime.now(UTC).isoformat()}}
+    with Spool(tmp_path, 1 << 30) as spool:
+        collector = Collector(Feed("http://localhost:1", "", 1.0), spool, 100_000, 0.1, State())
+        collector._take(ServerSentEvent(data=json.dumps(canary), id=place))
+        assert collector._handed_on()
+        assert spool.position().last_id == place
+    assert spooled(tmp_path) == []
 
 
 def test_a_file_is_finished_in_time_even_if_nothing_more_comes(replay, tmp_path):

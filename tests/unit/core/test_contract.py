@@ -4,6 +4,8 @@ import math
 
 import fastavro
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.core.contract import Contract
 from penstock.core.errors import Fatal
@@ -65,6 +67,24 @@ def test_a_record_that_keeps_its_contract_has_no_violation():
 )
 def test_a_violation_names_the_field_and_the_value(change, said):
     assert Contract(SCHEMA).violation(GOOD | change) == said
+
+
+@given(
+    st.fixed_dictionaries(
+        {"place": st.text(max_size=2) | st.none(), "time": st.integers(-(2**64), 2**64)},
+        optional={
+            "humidity": st.floats() | st.integers(-1, 101) | st.booleans() | st.none(),
+            "count": st.integers(-(2**32), 2**32) | st.floats(),
+            "dry": st.booleans() | st.integers(0, 1),
+            "wind": st.just(1.0),
+        },
+    )
+)
+def test_a_record_that_is_found_good_at_a_glance_is_good(record):
+    contract = Contract(SCHEMA)
+    if contract._is_plain(record):
+        assert not any(field.violation(record[field.name]) for field in contract.fields)
+        assert record.keys() == contract.by_name.keys()
 
 
 def test_a_missing_required_field_is_named():

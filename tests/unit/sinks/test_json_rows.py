@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import Fatal, Reject
-from penstock.sinks.json_rows import decode, normaliser
+from penstock.sinks.json_rows import decode, normaliser, parse, parser
+from penstock.sources import datausa, recentchange
 from tests.conformance import CONTRACT, record
 
 
@@ -101,3 +102,49 @@ def test_a_normaliser_that_does_not_exist_is_refused_by_name():
     with pytest.raises(Fatal, match=r"penstock\.core:nowhere"):
         normaliser("penstock.core:nowhere")
     assert normaliser(None) is None
+
+
+EVENT = {"meta": {"id": "a", "dt": "2026-11-22T15:01:02.345Z"}, "wiki": "enwiki", "type": "edit", "title": "Kategòrëjô"}
+
+
+def outcome(parsed, value):
+    try:
+        return recentchange.normalise(parsed(value))
+    except Reject as reject:
+        return str(reject)
+
+
+def test_only_the_fields_that_a_normaliser_reads_are_parsed():
+    value = json.dumps(EVENT).encode()
+    assert parser(recentchange.normalise)(value) == {key: EVENT[key] for key in ("meta", "wiki", "type")}
+    assert parser(datausa.normalise) is parser(None) is parse
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"[1]",
+        b'"text"',
+        b"{}",
+        b"{}{}",
+        b'{"wiki": "a", "wiki": "b"}',
+        json.dumps(EVENT).encode(),
+        json.dumps(EVENT, ensure_ascii=False).encode(),
+        json.dumps(EVENT, ensure_ascii=False).encode("latin-1"),
+        json.dumps(EVENT).encode()[:-1],
+        json.dumps(EVENT | {"title": "\ud800"}).encode(),
+        json.dumps(EVENT | {"meta": []}).encode(),
+        json.dumps(EVENT | {"type": 147}).encode(),
+    ],
+)
+def test_what_is_parsed_in_part_has_the_fate_of_what_is_parsed_whole(value):
+    assert outcome(parser(recentchange.normalise), value) == outcome(parse, value)
+
+
+@given(st.binary(max_size=3), st.integers(0, 200))
+def test_an_event_with_any_broken_bytes_has_the_same_fate_parsed_in_part_or_whole(broken, at):
+    value = json.dumps(EVENT, ensure_ascii=False).encode()
+    value = value[:at] + broken + value[at + len(broken) :]
+    assert outcome(parser(recentchange.normalise), value) == outcome(parse, value)
