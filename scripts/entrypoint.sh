@@ -204,6 +204,7 @@ case "$role" in
     ;;
   jobs)
     wait_for_needs KAFKA_BOOTSTRAP_SERVERS WEBHDFS_URL
+    python -m penstock.stack.jobs_conf >/tmp/raw-copies.conf
     exec supervisord --nodaemon --configuration "${PENSTOCK_HOME:?}/include/docker/jobs.conf"
     ;;
   flume)

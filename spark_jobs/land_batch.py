@@ -1,4 +1,4 @@
-"""Lands batches of one topic in one sink: `land_batch.py --request FILE --report FILE`.
+"""Lands batches of one topic in a pipeline's sinks: `land_batch.py --request FILE --report FILE`.
 
 The request is what penstock.sinks.landing.Request reads. The report, {"batches": [counts, ...]}, is written when
 everything has landed; otherwise `error.json` is, beside it, with `kind` and `message`. Addresses and secrets come from
@@ -27,7 +27,7 @@ from penstock.core.pipeline import InfluxMeasurement
 from penstock.core.settings import Kafka, ledger_url
 from penstock.observe.lineage import Hop, Places, landing
 from penstock.observe.lineage_events import Processing, spark_run
-from penstock.sinks.catalogue import address_of
+from penstock.sinks.catalogue import addresses_of
 from penstock.sinks.landing import Request, write_error, write_report
 from penstock.sinks.spark_daemon import prefer_installed_packages
 
@@ -47,7 +47,7 @@ _INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.fact
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Land what is asked for. Returns 0, or 1 after saying why not."""
-    parser = argparse.ArgumentParser(description="Land batches of one topic in one sink.")
+    parser = argparse.ArgumentParser(description="Land batches of one topic in a pipeline's sinks.")
     parser.add_argument("--request", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
     files = parser.parse_args(arguments)
@@ -73,12 +73,12 @@ def _run(request_file: Path, report: Path) -> None:
 
 def _hop(request: Request, places: Places) -> Hop:
     job = f"land_{request.topic}"
-    return landing(request.topic, request.dead_letter_topic, (request.sink,), request.contract, places, job)
+    return landing(request.topic, request.dead_letter_topic, request.sinks, request.contract, places, job)
 
 
 def _land(request: Request, kafka: Kafka) -> tuple[list[Landed], dict[str, float]]:
     """The counts of each batch, and how many seconds each part took."""
-    where = address_of(request.sink)
+    where = addresses_of(request.sinks)
     with ExitStack() as held:
         with ThreadPoolExecutor(1) as beside:
             prepared = beside.submit(_prepare, request, kafka, where, held)
@@ -102,13 +102,14 @@ def _session(request: Request) -> SparkSession:
     return builder.config(map=options).getOrCreate()
 
 
-def _prepare(request: Request, kafka: Kafka, where: Address, held: ExitStack) -> Prepared:
+def _prepare(request: Request, kafka: Kafka, where: tuple[Address, ...], held: ExitStack) -> Prepared:
     from penstock.sinks.prepare import prepare
 
-    if isinstance(request.sink, InfluxMeasurement):
-        from penstock.ledger.locks import held_lock
+    for each in request.sinks:
+        if isinstance(each, InfluxMeasurement):
+            from penstock.ledger.locks import held_lock
 
-        held.enter_context(held_lock(ledger_url(), f"landing in {request.sink.name}", request.patience))
+            held.enter_context(held_lock(ledger_url(), f"landing in {each.name}", request.patience))
     return prepare(request, kafka, where)
 
 

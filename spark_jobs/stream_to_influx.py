@@ -32,7 +32,7 @@ from penstock.ledger.locks import Lock, held_lock
 from penstock.observe.lineage import lands
 from penstock.observe.lineage_events import Processing, Run, spark_run
 from penstock.pipelines import PIPELINES
-from penstock.sinks.catalogue import address_of
+from penstock.sinks.catalogue import addresses_of
 from penstock.sinks.checkpoint import Checkpoint
 from penstock.sinks.landing import Request
 from penstock.sinks.patience import PATIENCE_SECONDS
@@ -94,12 +94,12 @@ def _run(pipeline: Pipeline, lineage: Run) -> None:
         contract=pipeline.contract,
         topic=pipeline.topic,
         dead_letter_topic=pipeline.dead_letter_topic,
-        sink=sink,
+        sinks=(sink,),
         batches=(),
         wire=pipeline.wire,
         normaliser=pipeline.normaliser,
     )
-    where = address_of(sink)
+    where = addresses_of((sink,))
     account = StreamLandings(settings.ledger_url(), sink.name, topic_id(kafka, pipeline.topic))
     reports = Reports(account, Lag(kafka), Checkpoint(hdfs, job.checkpoint), pipeline.landing_service, pipeline.topic)
     with held_lock(settings.ledger_url(), f"landing in {sink.name}", PATIENCE_SECONDS) as lock:

@@ -26,6 +26,7 @@ from tests.stream_job import Changes, Job
 from tests.streams import HELD
 
 TEST_STACK = PROJECT / "build" / "test-stack"
+TEST_DATA_SETS = PROJECT / "build" / "test-data-sets"
 
 
 class Stack:
@@ -79,6 +80,7 @@ def stack() -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PENSTOCK_VAR", str(TEST_STACK))
         patched.setenv("PENSTOCK_ENV_FILE", str(TEST_STACK.with_suffix(".env")))
+        patched.setenv("PENSTOCK_DATA_SETS", str(TEST_DATA_SETS))
         patched.setenv("PENSTOCK_PORTS", "free")
         patched.setenv("PENSTOCK_HOLD", ",".join(HELD))
         patched.setenv("PENSTOCK_PROFILES", MONITORING)
@@ -99,6 +101,7 @@ def stack() -> Iterator[Stack]:
 
 
 def _wipe() -> None:
+    shutil.rmtree(TEST_DATA_SETS, ignore_errors=True)
     if TEST_STACK.exists():
         if TEST_STACK.with_suffix(".env").exists():
             lifecycle.down(Context.load())

@@ -40,11 +40,19 @@ ENVIRONMENT = {
     "PENSTOCK_SPOOL",
     "POPULATION_HDFS_FOLDER",
     "POPULATION_TOPIC",
+    "RAW_COPY_EVENT_TIME",
+    "RAW_COPY_FOLDER",
+    "RAW_COPY_GROUP",
+    "RAW_COPY_NAME",
+    "RAW_COPY_TOPIC",
     "WEB_LOGS",
     "WIKI_HDFS_FOLDER",
     "WIKI_TOPIC",
 }
 """What every agent finds in its environment."""
+
+OF_EACH_DATA_SET = "${RAW_COPY_GROUP}"
+"""The group of one data set's agent, where one conf serves several."""
 
 # The defaults of https://flume.apache.org/releases/content/1.11.0/FlumeUserGuide.html
 _BATCH_SIZES = {"spooldir": ("batchSize", 100), "TAILDIR": ("batchSize", 100), KAFKA_SOURCE: ("batchSize", 1000)} | {
@@ -189,7 +197,8 @@ def _consumers(conf: Conf) -> Iterator[str]:
             yield f"{each} reads aborted transactions: set kafka.consumer.isolation.level = read_committed"
         if each.settings.get("kafka.consumer.auto.offset.reset") != "earliest":
             yield f"{each} leaves out what came before it: set kafka.consumer.auto.offset.reset = earliest"
-        if conf.agent not in each.settings.get("kafka.consumer.group.id", ""):
+        group = each.settings.get("kafka.consumer.group.id", "")
+        if conf.agent not in group and group != OF_EACH_DATA_SET:
             yield f"{each} shares its offsets: set kafka.consumer.group.id to one with the agent's name"
 
 

@@ -65,11 +65,13 @@ def _interval(start: str, end: str) -> Interval:
 
 
 def _known_pipeline(name: str) -> str:
-    from penstock.pipelines import PIPELINES
+    from penstock.pipelines import DATA_SETS, PIPELINES
 
-    if name not in PIPELINES:
-        raise Fatal(f"there is no pipeline {name!r}: the pipelines are {', '.join(sorted(PIPELINES))}")
-    return name
+    if name in PIPELINES:
+        return name
+    if broken := [str(each) for each in DATA_SETS.broken if each.name == name]:
+        raise Fatal("; ".join(broken))
+    raise Fatal(f"there is no pipeline {name!r}: the pipelines are {', '.join(sorted(PIPELINES))}")
 
 
 From = Annotated[str, typer.Option("--from", help="start of the data interval, UTC, included")]
@@ -87,7 +89,7 @@ def env() -> None:
 @app.command()
 def doctor() -> None:
     """Look for what would keep the stack from starting."""
-    findings = examination.examine(Context.load(create=True))
+    findings = [*examination.examine(Context.load(create=True)), *examination.data_sets()]
     for finding in findings:
         console.print(f"{'no' if finding.problem else 'ok':>3}  {finding.problem or finding.what}", highlight=False)
     if any(finding.problem for finding in findings):
@@ -143,7 +145,7 @@ def clean(
 def status() -> None:
     """Show every server's state, and the age of what landed last."""
     from penstock.ledger.freshness import freshness
-    from penstock.pipelines import PIPELINES, STREAMS
+    from penstock.pipelines import DATA_SETS, PIPELINES, STREAMS
 
     context = Context.load()
     states = context.supervisor.states()
@@ -159,7 +161,9 @@ def status() -> None:
     if states.get("postgres", {}).get("statename") == "RUNNING":
         for each in freshness(Ledger(context.ledger_url), [*PIPELINES.values(), *STREAMS.values()]):
             console.print(str(each), highlight=False, markup=False)
-    if troubled:
+    for broken in DATA_SETS.broken:
+        console.print(str(broken), highlight=False, markup=False)
+    if troubled or DATA_SETS.broken:
         raise typer.Exit(1)
 
 
@@ -186,7 +190,7 @@ def lineage(
     from penstock.observe.lineage import Places
     from penstock.observe.lineage_graph import Graph, read_events
 
-    environment = _addresses()
+    environment = addresses()
     settings = Lineage.from_env(environment)
     if settings is None:
         raise Fatal("lineage is off: LINEAGE_FOLDER in .env says so")
@@ -354,11 +358,13 @@ def topic(
     """Show topics with their partitions and offsets, or make them as include/kafka/topics.yaml says."""
     from penstock.kafka.topics import describe, ensure
     from penstock.kafka.topics_file import declared
+    from penstock.pipelines import PIPELINES
 
     environment = addresses()
     servers = Kafka.from_env(environment).bootstrap_servers
     if name == _APPLY:
-        topics = declared(environment=environment)
+        used = [each.topic for each in PIPELINES.values()]
+        topics = declared(environment=environment, used=used)
         for change in ensure(servers, topics) or [f"all {len(topics)} topics are as they should be"]:
             console.print(change, highlight=False, markup=False)
         return

@@ -101,7 +101,9 @@ class Bench:
         """Land a batch in a measurement of its own."""
         produced, extent = part
         sink = InfluxMeasurement(f"bench{uuid.uuid4().hex[:8]}")
-        request = Request(_CONTRACT, self.topic, f"{self.topic}.dlq", sink, (produced,), wire=Wire.JSON, extent=extent)
+        request = Request(
+            _CONTRACT, self.topic, f"{self.topic}.dlq", (sink,), (produced,), wire=Wire.JSON, extent=extent
+        )
         return submit(self.environment, request)
 
     def reading(self, part: tuple[Produced, Extent | None]) -> float:

@@ -124,7 +124,7 @@ class Case:
         return [Landed.from_json(each) for each in json.loads(report.read_text())["batches"]] if check else []
 
     def request(self, *batches: Produced) -> Request:
-        return Request(self.contract, self.name, f"{self.name}.dlq", CassandraTable(self.name), batches)
+        return Request(self.contract, self.name, f"{self.name}.dlq", (CassandraTable(self.name),), batches)
 
     def error(self) -> dict[str, str]:
         """What the job says of its failure."""
@@ -298,14 +298,14 @@ class TestPrepare:
     def test_a_registry_that_is_away_is_waited_for(self, case: Case) -> None:
         away = replace(case.kafka, registry_url="http://127.0.0.1:1")
         with pytest.raises(Retry, match=r"schema registry at http://127\.0\.0\.1:1"):
-            prepare(self.request(case), away, case.cassandra)
+            prepare(self.request(case), away, (case.cassandra,))
 
     def test_cassandra_that_is_away_is_waited_for(self, case: Case) -> None:
         with pytest.raises(Retry, match="Cassandra at"):
-            prepare(self.request(case), case.kafka, replace(case.cassandra, port=1))
+            prepare(self.request(case), case.kafka, (replace(case.cassandra, port=1),))
 
     def test_an_unknown_schema_is_fatal(self, case: Case) -> None:
         request = self.request(case)
         unknown = replace(request, batches=(replace(request.batches[0], schema_id=2_000_000_000),))
         with pytest.raises(Fatal, match="schema registry"):
-            prepare(unknown, case.kafka, case.cassandra)
+            prepare(unknown, case.kafka, (case.cassandra,))

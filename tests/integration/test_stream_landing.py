@@ -182,7 +182,7 @@ class Case:
         """The batch job on the same records, into another measurement: where it left its report or its error."""
         sink = InfluxMeasurement(f"{self.name}.batch" if check else self.name)
         request = Request(
-            CARS.contract, self.name, f"{self.name}.batch", sink, batches, wire=Wire.JSON, patience=patience
+            CARS.contract, self.name, f"{self.name}.batch", (sink,), batches, wire=Wire.JSON, patience=patience
         )
         (self.folder / "request.json").write_text(json.dumps(request.to_json()))
         report = self.folder / "report.json"

@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from penstock.core.errors import Fatal, PenstockError, Retry
 from penstock.core.settings import Supervisor, ledger_url
-from penstock.services import SERVICES
+from penstock.services import service_now
 
 if TYPE_CHECKING:
     from penstock.ledger.services import Services
@@ -75,7 +75,7 @@ class ServiceTrigger(BaseTrigger):
         from penstock.services.watch import Watch
 
         client = supervisor.Supervisor(Supervisor.from_env())
-        return Watch(SERVICES[self.service], client, _ledger(ledger_url()), self.watcher)
+        return Watch(service_now(self.service), client, _ledger(ledger_url()), self.watcher)
 
     async def _tell(self, look: Look) -> None:
         for line in look.news:

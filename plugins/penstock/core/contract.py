@@ -294,6 +294,17 @@ class Contract:
         clustering = "".join(f', "{name}"' for name in self.clustering_key)
         return f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{table}" ({columns}, PRIMARY KEY (({partition}){clustering}))'
 
+    def write_time_column(self) -> str:
+        """The column whose write time tells who wrote a row: the first that is neither null nor part of the key.
+
+        Raises Fatal where the contract has none: CQL keeps no write time for keys, and none for a null.
+        """
+        in_key = {*self.partition_key, *self.clustering_key}
+        for field in self.fields:
+            if field.name not in in_key and not field.nullable:
+                return field.name
+        raise Fatal(f"{self.where}: a Cassandra table needs a required field outside its key, to count a batch's rows")
+
     def breaking_changes(self, older: Contract) -> list[str]:
         """What makes records written with `older` unreadable with this contract, one phrase a field.
 

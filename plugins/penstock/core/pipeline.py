@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from penstock.core.batch import Interval
-from penstock.core.contract import Contract
+from penstock.core.contract import Contract, Kind
 from penstock.core.errors import Fatal
 from penstock.core.record import Record, Unusable
 
@@ -88,6 +88,9 @@ class Pipeline:
     a record of the contract from a JSON object that others write; it raises Reject.
 
     A stream lands each record as soon as it is committed, the runs' own and others' alike, and a run waits for it.
+
+    `variables` is {option of the source: the Airflow Variable that each run reads it from}, for a pipeline without a
+    DAG file of its own; a Variable that is not set gives an empty option.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Pipeline:
     raw_copy: RawCopy | None = None
     landed_by: LandedBy = LandedBy.BATCH
     tags: tuple[str, ...] = field(default=())
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The name alone: Airflow writes this into the serialized DAG, which must be the same at every parse."""
@@ -113,12 +117,42 @@ class Pipeline:
             raise Fatal(f"the pipeline name {self.name!r} is not an identifier: it names DAGs, batches and files")
         if not self.sinks:
             raise Fatal(f"the pipeline {self.name} has no sink, so its records would land nowhere")
+        self._check_sinks()
+        self._check_raw_copy()
         if self.freshness <= timedelta(0):
             raise Fatal(f"the pipeline {self.name} has a freshness limit of {self.freshness}: give a positive time")
         if self.landed_by is LandedBy.STREAM and not self._can_be_streamed:
             raise Fatal(
                 f"the pipeline {self.name} cannot be landed by a stream, which takes JSON records to one measurement "
                 "of InfluxDB: land it by batch"
+            )
+
+    def _check_sinks(self) -> None:
+        names = [each.name for each in self.sinks]
+        if len(set(names)) < len(names):
+            raise Fatal(f"two sinks of the pipeline {self.name} have one name, and reports could not tell them apart")
+        tables = [each for each in self.sinks if isinstance(each, CassandraTable)]
+        if tables and self.shared:
+            raise Fatal(
+                f"the pipeline {self.name} shares its topic, and a table of Cassandra keeps one as-of time a batch: "
+                "land it in InfluxDB"
+            )
+        layout = {*self.contract.partition_key, *self.contract.clustering_key} & self.contract.by_name.keys()
+        if tables and len(self.sinks) > 1 and layout != set(self.contract.key):
+            raise Fatal(
+                f"the pipeline {self.name} has several sinks, and its table would tell records apart by "
+                f"({', '.join(sorted(layout))}) while the key is ({', '.join(sorted(self.contract.key))}): make it one"
+            )
+
+    def _check_raw_copy(self) -> None:
+        if self.raw_copy is None:
+            return
+        if self.wire is not Wire.JSON:
+            raise Fatal(f"the raw copy of the pipeline {self.name} is of JSON lines: declare wire=Wire.JSON")
+        if self.contract.by_name[self.contract.event_time].kind is not Kind.TIMESTAMP:
+            raise Fatal(
+                f"the raw copy of the pipeline {self.name} is filed by date and hour, and its event time "
+                f"{self.contract.event_time} is no timestamp-millis"
             )
 
     @property

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +19,25 @@ PROJECT = Path(os.environ.get("PENSTOCK_HOME") or Path(__file__).resolve().paren
 """The checkout: the folder with include/, dags/ and spark_jobs/."""
 
 INCLUDE = PROJECT / "include"
+
+
+def data_sets_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the user's own data sets: PENSTOCK_DATA_SETS, of the environment or .env, else `data_sets`.
+
+    A relative path begins at the checkout, as for Docker Compose.
+    """
+    name = "PENSTOCK_DATA_SETS"
+    return (PROJECT / (environment.get(name) or _in_env_file(name, environment) or "data_sets")).resolve()
+
+
+def _in_env_file(name: str, environment: Mapping[str, str]) -> str:
+    """The value of a setting that is needed before there is a context, or nothing. Others judge the file."""
+    try:
+        text = Path(environment.get("PENSTOCK_ENV_FILE") or PROJECT / ".env").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(rf"(?m)^{name}=(.*)$", text)
+    return found[1].partition(" #")[0].strip().strip("'\"") if found else ""
 
 
 class _Reader:
@@ -546,6 +568,33 @@ SMALLEST_LINEAGE = 1 << 20
 def lineage_namespace(environment: Mapping[str, str] = os.environ) -> str:
     """The namespace of this installation's jobs in lineage; datasets are named after their servers."""
     return _Reader(environment).text("OPENLINEAGE_NAMESPACE", "penstock")
+
+
+_FIRST_RAW_COPY_PORT, _RAW_COPY_PORTS = 42_000, 1_000
+
+
+def raw_copy_port(agent: str) -> int:
+    """The port of an agent that no setting knows, unless another one has it: the same in each process and place."""
+    return _FIRST_RAW_COPY_PORT + zlib.crc32(agent.encode()) % _RAW_COPY_PORTS
+
+
+def raw_copy_ports_file(var: Path) -> Path:
+    """Where the local stack notes {port's name: port} of such agents."""
+    return var / "run" / "raw-copy-ports.json"
+
+
+def raw_copy_metrics_url(agent: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Where an agent of a data set of the user's gives its counters.
+
+    No setting says so: a new one would restart every program whose environment it is in.
+    """
+    read = _Reader(environment)
+    try:
+        kept = json.loads(raw_copy_ports_file(Path(read.text("PENSTOCK_VAR", str(PROJECT / "var")))).read_text())
+    except FileNotFoundError:
+        kept = {}
+    port = kept.get(agent.replace("-", "_"), raw_copy_port(agent))
+    return f"http://{read.text('RAW_COPY_AGENTS_HOST', '127.0.0.1')}:{port}/metrics"
 
 
 def price_limits(environment: Mapping[str, str] = os.environ) -> tuple[float, float]:

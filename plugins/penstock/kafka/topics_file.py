@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,13 @@ _KEYS = {"name", "partitions", "timestamps", "retention_days", "retention_gib", 
 _DEFAULTS = _KEYS - {"name"}
 
 
-def declared(path: Path = PATH, environment: Mapping[str, str] = os.environ) -> list[Topic]:
-    """Every topic of the file, each followed by its dead letters. Raises Fatal, saying what is wrong where."""
+def declared(
+    path: Path = PATH, environment: Mapping[str, str] = os.environ, *, used: Iterable[str] = ()
+) -> list[Topic]:
+    """Every topic of the file, each followed by its dead letters; those `used` without an entry get its defaults.
+
+    Raises Fatal, saying what is wrong where.
+    """
     found = _parsed(path, environment)
     if not isinstance(found, dict) or not isinstance(found.get("topics"), list):
         raise Fatal(f"{path} has no list of topics")
@@ -38,7 +43,8 @@ def declared(path: Path = PATH, environment: Mapping[str, str] = os.environ) -> 
     names = [topic.name for topic in topics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Fatal(f"{path} has more than one topic {', '.join(twice)}: each needs a name of its own")
-    return topics
+    others = ({"name": name, "dead_letters": {}} for name in dict.fromkeys(used) if name not in names)
+    return [*topics, *(topic for entry in others for topic in _entry(entry, defaults, path))]
 
 
 def _parsed(path: Path, environment: Mapping[str, str]) -> Any:

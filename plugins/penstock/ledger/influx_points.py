@@ -47,7 +47,7 @@ class InfluxPoints:
         contract = self._contract
         spread = int(record[contract.spread] or 0) % SPREAD if contract.spread else 0
         time = int(record[contract.event_time] or 0) * self._ns + spread
-        return PointKey(time, tuple(str(record[name] or "") for name in contract.tags))
+        return PointKey(time, tuple(str(record.get(name) or "") for name in contract.tags))
 
     def lacking(self, keys: Mapping[PointKey, int]) -> Iterator[PointKey]:
         """See Witness. Points are streamed, never all in memory."""

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from penstock.core.data_sets import DataSets
+from penstock.core.errors import Fatal
+from penstock.core.pipeline import Pipeline
 from penstock.core.settings import (
     app_url,
     car_api_url,
     events_position_file,
     flume_metrics_url,
     names,
+    raw_copy_metrics_url,
     spool_folder,
     web_logs_folder,
 )
-from penstock.pipelines import CARS, POPULATION, WIKI
+from penstock.pipelines import CARS, DATA_SETS, POPULATION, WIKI, find_data_sets
 from penstock.services.backlog import Backlog, Files, Records, Unread
 from penstock.services.flume_health import Deliverer, FlumeProbe
 from penstock.services.http_health import HttpProbe
@@ -138,5 +142,39 @@ _ALL = (
     ),
 )
 
-SERVICES: Mapping[str, Service] = {service.name: service for service in _ALL}
-"""{supervisord program: service}."""
+_OURS: Mapping[str, Service] = {service.name: service for service in _ALL}
+
+
+def raw_copies(data_sets: DataSets) -> dict[str, Pipeline]:
+    """{agent: pipeline} of the raw copies that no agent of the platform's own makes: those of the user's data sets."""
+    copied = {each.raw_copy.agent: each for each in data_sets.pipelines.values() if each.raw_copy}
+    return {agent: pipeline for agent, pipeline in copied.items() if agent not in _OURS}
+
+
+def _raw_copy(agent: str, pipeline: Pipeline) -> Service:
+    backlog = Records(lambda: pipeline.topic, group=agent)
+    probe = FlumeProbe(partial(raw_copy_metrics_url, agent), backlog)
+    return Service(agent, f"Flume: the topic {pipeline.topic} to HDFS", probe, _RAW_COPY)
+
+
+def _all_services(data_sets: DataSets) -> dict[str, Service]:
+    users = {agent: _raw_copy(agent, pipeline) for agent, pipeline in raw_copies(data_sets).items()}
+    return {**_OURS, **users}
+
+
+RAW_COPIES: Mapping[str, Pipeline] = raw_copies(DATA_SETS)
+"""{agent: pipeline} of the user's data sets that there were when this process began."""
+
+SERVICES: Mapping[str, Service] = _all_services(DATA_SETS)
+"""{supervisord program: service}, those of the user's data sets as when this process began."""
+
+
+def service_now(name: str) -> Service:
+    """The service as it is declared now: that of a data set may be younger than this process.
+
+    Raises Fatal where there is none.
+    """
+    known = _OURS if name in _OURS else _all_services(find_data_sets())
+    if name not in known:
+        raise Fatal(f"there is no service {name!r}: its data set was removed, or is broken; see `penstock status`")
+    return known[name]

@@ -24,7 +24,7 @@ from penstock.core.counts import Count, Extent
 from penstock.core.errors import Fatal
 from penstock.sinks import cassandra_table
 from penstock.sinks.base import AsOf, Written
-from penstock.sinks.cassandra_count import BatchCount, write_time_column
+from penstock.sinks.cassandra_count import BatchCount
 from penstock.sinks.columns import bucket_labels, physical_rows
 from penstock.sinks.cql import EncodedBatchProtocol, EncodedRows, encode_rows, routing_key, write_timestamp
 from penstock.sinks.keys import Indices, KeyColumns, WrittenKeys, pairs
@@ -110,7 +110,7 @@ class CassandraSink:
         session: Session | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        write_time_column(contract)
+        contract.write_time_column()
         self._where = where
         self._table = table
         self._contract = contract

@@ -11,24 +11,11 @@ from cassandra.concurrent import execute_concurrent_with_args
 
 from penstock.core.contract import Contract, Kind
 from penstock.core.counts import Count, Extent
-from penstock.core.errors import Fatal
 from penstock.core.record import Value
 from penstock.sinks.cql import DATE_OF_EPOCH, write_timestamp
 
 _CONCURRENCY = 16
 _OWN, _NEWER, _OLDER = "own", "newer", "older"
-
-
-def write_time_column(contract: Contract) -> str:
-    """The column whose write time tells who wrote a row: the first that is neither null nor part of the key.
-
-    Raises Fatal where the contract has none: CQL keeps no write time for keys, and none for a null.
-    """
-    in_key = {*contract.partition_key, *contract.clustering_key}
-    for field in contract.fields:
-        if field.name not in in_key and not field.nullable:
-            return field.name
-    raise Fatal(f"{contract.where}: a Cassandra table needs a required field outside its key, to count a batch's rows")
 
 
 class BatchCount:
@@ -38,7 +25,7 @@ class BatchCount:
         self._session = session
         self._contract = contract
         self._bounded = contract.clustering_key[:1] == (contract.event_time,)
-        stamp = f'writetime("{write_time_column(contract)}")'
+        stamp = f'writetime("{contract.write_time_column()}")'
         conditions = [f'"{name}" = ?' for name in contract.partition_key]
         if self._bounded:
             conditions += [f'"{contract.event_time}" >= ?', f'"{contract.event_time}" <= ?']

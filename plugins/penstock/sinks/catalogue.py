@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -58,3 +58,20 @@ def open_sink(
 
     influx: Sink = InfluxSink(where, sink.name, contract, patience=patience, contested=contested, endless=endless)
     return influx
+
+
+def addresses_of(sinks: Sequence[SinkSpec], environment: Mapping[str, str] = os.environ) -> tuple[Address, ...]:
+    """The settings of each sink's server. Raises Fatal where one is missing."""
+    return tuple(address_of(each, environment) for each in sinks)
+
+
+def open_sinks(sinks: Sequence[SinkSpec], where: Sequence[Address], contract: Contract, **how: Any) -> Sink:
+    """All `sinks` as one, each at its address; `how` is as for `open_sink`."""
+    opened = [open_sink(sink, at, contract, **how) for sink, at in zip(sinks, where, strict=True)]
+    if len(opened) == 1:
+        return opened[0]
+    from penstock.sinks.influxdb import InfluxSink
+    from penstock.sinks.several import Several
+
+    # InfluxDB refuses records that Cassandra takes: it is asked first, so that what it refuses is in neither.
+    return Several(tuple(sorted(opened, key=lambda each: not isinstance(each, InfluxSink))))

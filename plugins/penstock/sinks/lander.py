@@ -13,7 +13,7 @@ from penstock.core import settings
 from penstock.core.errors import PenstockError
 from penstock.kafka.dead_letters import Rejected, forward
 from penstock.sinks.base import Sink
-from penstock.sinks.catalogue import Address, open_sink
+from penstock.sinks.catalogue import Address, open_sinks
 from penstock.sinks.columns import taken
 from penstock.sinks.decode import decoder
 from penstock.sinks.json_rows import Decoded, judged
@@ -33,7 +33,7 @@ class Lander:
 
     request: Request
     kafka: settings.Kafka
-    where: Address
+    where: tuple[Address, ...]
     contested: bool = True
     endless: bool = False
     shares: type[BatchShares | StreamShares] = BatchShares
@@ -53,8 +53,8 @@ class Lander:
 
     def _sink(self) -> Sink:
         asked = self.request
-        return open_sink(
-            asked.sink,
+        return open_sinks(
+            asked.sinks,
             self.where,
             asked.contract,
             patience=asked.patience,

@@ -23,7 +23,7 @@ _SINKS: Mapping[str, type[SinkSpec]] = {each.__name__: each for each in (Cassand
 
 @dataclass(frozen=True)
 class Request:
-    """The batches of one topic to be landed in one sink.
+    """The batches of one topic to be landed in `sinks`, in each of them all.
 
     `extent` is where the batches' own records belong, or None where that is not known. `patience` is how long, in
     seconds, a server may be away before the landing fails. `wire` and `normaliser` are the pipeline's.
@@ -32,7 +32,7 @@ class Request:
     contract: Contract
     topic: str
     dead_letter_topic: str
-    sink: SinkSpec
+    sinks: tuple[SinkSpec, ...]
     batches: tuple[Produced, ...]
     wire: Wire = Wire.AVRO
     normaliser: str | None = None
@@ -57,7 +57,7 @@ class Request:
             "contract": self.contract.schema,
             "topic": self.topic,
             "dead_letter_topic": self.dead_letter_topic,
-            "sink": {"kind": type(self.sink).__name__, "name": self.sink.name},
+            "sinks": [{"kind": type(each).__name__, "name": each.name} for each in self.sinks],
             "batches": [each.to_json() for each in self.batches],
             "wire": str(self.wire),
             "normaliser": self.normaliser,
@@ -74,7 +74,7 @@ class Request:
                 contract=Contract(data["contract"], f"the contract in {path.name}"),
                 topic=data["topic"],
                 dead_letter_topic=data["dead_letter_topic"],
-                sink=_SINKS[data["sink"]["kind"]](data["sink"]["name"]),
+                sinks=tuple(_SINKS[each["kind"]](each["name"]) for each in data["sinks"]),
                 batches=tuple(Produced.from_json(each) for each in data["batches"]),
                 wire=Wire(data.get("wire", Wire.AVRO)),
                 normaliser=data.get("normaliser"),

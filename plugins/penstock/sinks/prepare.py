@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -25,17 +26,16 @@ class Prepared:
     contested: bool = True
 
 
-def prepare(request: Request, kafka: settings.Kafka, where: Address) -> Prepared:
-    """Set the sink up, look there for newer rows, and look up the schemas that the records were written by.
+def prepare(request: Request, kafka: settings.Kafka, where: Sequence[Address]) -> Prepared:
+    """Set the sinks up, look there for newer rows, and look up the schemas that the records were written by.
 
-    Raises Retry where the sink or the registry stays away, Fatal where they refuse.
+    Raises Retry where a sink or the registry stays away, Fatal where they refuse.
     """
-    sink = open_sink(request.sink, where, request.contract, patience=request.patience)
-    try:
-        sink.setup()
-        contested = _contested(request, sink)
-    finally:
-        sink.close()
+    contested = False
+    for each, at in zip(request.sinks, where, strict=True):
+        with closing(open_sink(each, at, request.contract, patience=request.patience)) as sink:
+            sink.setup()
+            contested = _contested(request, sink) or contested
     return Prepared(_writers(request, kafka), contested)
 
 

@@ -37,7 +37,7 @@ _ERRORS = {each.__name__: each for each in (Retry, Fatal)}
 
 
 def land(
-    spark: SparkSession, request: Request, prepared: Prepared, kafka: settings.Kafka, where: Address
+    spark: SparkSession, request: Request, prepared: Prepared, kafka: settings.Kafka, where: tuple[Address, ...]
 ) -> list[Landed]:
     """Land all batches of the request, in one Spark job, and return their counts.
 

@@ -34,7 +34,7 @@ class StreamLanding:
     spark: SparkSession
     request: Request
     kafka: settings.Kafka
-    where: Address
+    where: tuple[Address, ...]
     job: settings.StreamJob
     file_system: str
 

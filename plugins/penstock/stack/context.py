@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from penstock.core.errors import Fatal
-from penstock.core.settings import PROJECT, influx_bucket, influx_org
-from penstock.services import PRICE_CONSUMERS
+from penstock.core.settings import PROJECT, data_sets_folder, influx_bucket, influx_org
+from penstock.services import PRICE_CONSUMERS, RAW_COPIES
 from penstock.stack.env import read_env, write_env
 from penstock.stack.layout import Layout, choose_ports
 from penstock.stack.supervisor import USER as SUPERVISOR_USER
@@ -74,7 +74,8 @@ class Context:
         settings = file | {name: os.environ[name] for name in file if os.environ.get(name)}
         settings |= {name: value for name, value in os.environ.items() if name.startswith("PENSTOCK_PORT")}
         replaying = layout.run / "replay"
-        made = cls(layout, settings, choose_ports(layout, settings), replay=replaying.exists())
+        ports = choose_ports(layout, settings, RAW_COPIES)
+        made = cls(layout, settings, ports, replay=replaying.exists())
         if unknown := made.profiles - PROFILES:
             raise Fatal(f"PENSTOCK_PROFILES names {', '.join(sorted(unknown))}: the profiles are {', '.join(PROFILES)}")
         return made
@@ -201,8 +202,9 @@ class Context:
             **at,
             **secrets,
             **self.source_settings,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "PATH": _path(),
             "PYTHONPATH": f"{PROJECT / 'plugins'}:{PROJECT}",
+            "PENSTOCK_DATA_SETS": str(data_sets_folder()),
             "PENSTOCK_HOME": str(PROJECT),
             "PENSTOCK_VAR": str(self.layout.var),
             "PENSTOCK_ENV_FILE": str(self.layout.env_file),
@@ -229,6 +231,11 @@ class Context:
             **metrics,
             **{f"{app.upper()}_URL": f"http://{HOST}:{ports[app]}" for app in APPS},
         }
+
+    def _agents(self) -> dict[str, str]:
+        """{agent: the port of its metrics}, those of the user's data sets included."""
+        users = {agent.removeprefix("flume-"): agent.replace("-", "_") for agent in RAW_COPIES}
+        return {**FLUME_AGENTS, **users}
 
     def influx_token(self) -> str | None:
         """The token that reads and writes the bucket, or None before the first start."""
@@ -268,7 +275,7 @@ class Context:
             },
             "hdfs": {"fs": environment["HDFS_URL"], "webhdfs": environment["WEBHDFS_URL"], "user": self.hdfs_user},
             "car_api": {"url": environment["CAR_API_URL"]},
-            "flume": {agent: environment[f"{port.upper()}_METRICS_URL"] for agent, port in FLUME_AGENTS.items()},
+            "flume": {agent: f"http://{HOST}:{self.ports[port]}/metrics" for agent, port in self._agents().items()},
             "supervisor": {
                 "url": environment["SUPERVISOR_URL"],
                 "user": SUPERVISOR_USER,
@@ -281,6 +288,12 @@ class Context:
         """Servers that only some instances have."""
         names = [*(["replay"] if self.replay else []), *(["prometheus", "alertmanager"] if self.monitoring else [])]
         return {name: {"url": f"http://{HOST}:{self.ports[name]}"} for name in names}
+
+
+def _path() -> str:
+    """The PATH with this Python first, and the same where it is already: a change would restart every program."""
+    path = [str(Path(sys.executable).parent), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    return os.pathsep.join(dict.fromkeys(path))
 
 
 _PASSED_ON = frozenset(

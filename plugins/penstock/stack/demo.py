@@ -102,6 +102,7 @@ def _judged(stream: Stream, report: Report, began: datetime, environment: Mappin
 def run_pipelines(client: Airflow, wanted: Mapping[str, Interval], report: Report) -> None:
     """Run every batch of scheduled pipelines in their intervals, whether it ran before or not, and wait."""
     steps = {pipeline: report.step(pipeline) for pipeline in wanted}
+    client.wait_for_dags(set(wanted))  # that of a new data set appears within half a minute
     for pipeline, interval in wanted.items():
         client.pause(pipeline, paused=False)
         start_backfill(client, pipeline, interval, backwards=False)
@@ -114,6 +115,7 @@ def start_backfill(client: Airflow, pipeline: str, interval: Interval, *, backwa
     """Start Airflow's backfill of the data intervals that begin in `interval`."""
     if PIPELINES[pipeline].schedule is None:
         raise Fatal(f"{pipeline} has no schedule, so it has no data intervals to fill: trigger its DAG instead")
+    client.wait_for_dags({pipeline})  # as in run_pipelines
     last = interval.end - timedelta(microseconds=1)
     return client.backfill(pipeline, interval.start, last, backwards=backwards)
 

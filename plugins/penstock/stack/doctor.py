@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 
 from penstock.core.errors import Fatal
+from penstock.core.settings import data_sets_folder
+from penstock.pipelines import DATA_SETS
 from penstock.stack import servers
 from penstock.stack.artifacts import java_home
 from penstock.stack.context import Context
@@ -38,6 +40,12 @@ def examine(context: Context) -> list[Finding]:
         _platform, _python, _java, _tools, _user, _memory, _disk, _ports,
     )  # fmt: skip
     return [finding for check in checks for finding in check(context)]
+
+
+def data_sets() -> list[Finding]:
+    """The user's data sets. A broken one keeps nothing from starting."""
+    found = Finding(f"data sets of your own in {data_sets_folder()}: {', '.join(DATA_SETS.users()) or 'none'}")
+    return [found, *(Finding(each.name, str(each)) for each in DATA_SETS.broken)]
 
 
 def require(context: Context) -> None:

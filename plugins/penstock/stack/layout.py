@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 from penstock.core.errors import Fatal
-from penstock.core.settings import PROJECT
+from penstock.core.settings import PROJECT, raw_copy_port, raw_copy_ports_file
 
 DEFAULT_PORTS: Mapping[str, int] = {
     "airflow": 8080,
@@ -132,30 +133,57 @@ class Layout:
         return self.logs / f"{server}.log"
 
 
-def choose_ports(layout: Layout, settings: Mapping[str, str]) -> dict[str, int]:
-    """{listener: port} of this instance.
+def choose_ports(layout: Layout, settings: Mapping[str, str], agents: Iterable[str] = ()) -> dict[str, int]:
+    """{listener: port} of this instance, that of each of `agents` of the user's data sets included.
 
     With `PENSTOCK_PORTS=free`, ports are chosen once and kept in the instance's run folder, so that a restart finds the
-    same addresses. Raises Fatal for a setting that is no port.
+    same addresses; those of such agents are kept in any case. Raises Fatal for a setting that is no port.
     """
     mode = settings.get("PENSTOCK_PORTS") or "fixed"
     if mode not in {"fixed", "free"}:
         raise Fatal(f"PENSTOCK_PORTS is {mode!r}: set it to fixed or free")
     chosen = _kept_free_ports(layout) if mode == "free" else dict(DEFAULT_PORTS)
+    kept = _kept_agents_ports(layout, list(agents), free=mode == "free")
+    _set(chosen, settings)
+    _set(kept, settings)
+    _keep(raw_copy_ports_file(layout.var), kept)
+    return chosen | kept
+
+
+def _set(chosen: dict[str, int], settings: Mapping[str, str]) -> None:
+    """What a person has set goes first."""
     for name in chosen:
         if value := settings.get(f"PENSTOCK_PORT_{name.upper()}"):
             if not value.isdigit() or not 0 < int(value) <= _LAST_PORT:
                 raise Fatal(f"PENSTOCK_PORT_{name.upper()} is {value!r}: give a port from 1 to 65535")
             chosen[name] = int(value)
-    return chosen
 
 
 def _kept_free_ports(layout: Layout) -> dict[str, int]:
     kept_in = layout.run / "ports.json"
-    kept: dict[str, int] = json.loads(kept_in.read_text()) if kept_in.exists() else {}
+    kept = _kept(kept_in)
     missing = [name for name in DEFAULT_PORTS if name not in kept]
-    if missing:
-        kept |= dict(zip(missing, free_ports(len(missing)), strict=True))
-        kept_in.parent.mkdir(parents=True, exist_ok=True)
-        kept_in.write_text(json.dumps(kept, indent=1))
+    kept |= dict(zip(missing, free_ports(len(missing)), strict=True))
+    _keep(kept_in, kept)
     return {name: kept[name] for name in DEFAULT_PORTS}
+
+
+def _kept_agents_ports(layout: Layout, agents: list[str], *, free: bool) -> dict[str, int]:
+    kept = _kept(raw_copy_ports_file(layout.var))
+    for agent in agents:
+        name = agent.replace("-", "_")
+        if name not in kept:
+            taken = set(kept.values())
+            kept[name] = free_ports(1)[0] if free else next(p for p in count(raw_copy_port(agent)) if p not in taken)
+    return kept
+
+
+def _kept(path: Path) -> dict[str, int]:
+    ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    return ports
+
+
+def _keep(path: Path, ports: Mapping[str, int]) -> None:
+    if ports != _kept(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(ports, indent=1))

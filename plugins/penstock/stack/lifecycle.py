@@ -16,6 +16,7 @@ from pathlib import Path
 from penstock.core.errors import Fatal
 from penstock.core.service import Desired
 from penstock.core.settings import PROJECT
+from penstock.pipelines import DATA_SETS
 from penstock.services import SERVICES
 from penstock.stack import servers as declared
 from penstock.stack.context import Context
@@ -114,6 +115,8 @@ def up(context: Context, report: Report) -> None:
     for folder in (context.layout.logs, context.layout.run):
         folder.mkdir(parents=True, exist_ok=True)
     servers = declared.wanted(context)
+    for broken in DATA_SETS.broken:
+        report.line(str(broken))
     fetch(context, report)
     for server in servers:
         render(server, context)

@@ -64,7 +64,7 @@ def _kafka(environment: Mapping[str, str], described: Sequence[Pipeline | Stream
 
     kafka = Kafka.from_env(environment)
     say("making topics")
-    ensure(kafka.bootstrap_servers, declared(environment=environment))
+    ensure(kafka.bootstrap_servers, declared(environment=environment, used=[each.topic for each in described]))
     say("registering contracts")
     registry = Registry(kafka.registry_url)
     for each in described:  # JSON's too: an incompatible change is refused there as well

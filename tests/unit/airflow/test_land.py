@@ -95,7 +95,7 @@ def test_the_job_is_told_all_it_needs(spark: Spark, fake_ledger: FakeLedger, con
     request = spark.saw["request"]
     assert request["contract"] == WEATHER_HOURLY.contract.schema
     assert (request["topic"], request["dead_letter_topic"]) == ("hourlymetrics", "hourlymetrics.dlq")
-    assert request["sink"] == {"kind": "CassandraTable", "name": "hourlydata"}
+    assert request["sinks"] == [{"kind": "CassandraTable", "name": "hourlydata"}]
     assert (request["wire"], request["normaliser"]) == ("avro", None)
     assert request["extent"] == result["extent"]
     assert request["batches"] == [

@@ -30,6 +30,7 @@ def test_there_are_confs() -> None:
         "events-tail",
         "pop-hdfs",
         "pop-spool",
+        "raw-copy",
         "wiki-hdfs",
         "wiki-spool",
     ]

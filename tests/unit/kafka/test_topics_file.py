@@ -119,3 +119,19 @@ def test_a_replication_that_is_no_number_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Fatal, match=r"none\.yaml cannot be read"):
         declared(tmp_path / "none.yaml")
+
+
+def test_a_topic_that_a_data_set_uses_and_the_file_does_not_name_has_the_defaults() -> None:
+    known, listed = platform(), len(declared())
+    found = declared(used=["pop", "tides", "tides"])
+    assert [each.name for each in found[listed:]] == ["tides", "tides.dlq"]
+    assert {each.config["retention.ms"] for each in found[listed:]} == {"-1"}
+    assert found[listed].config == known["pop"].config
+    assert found[listed].partitions == 3
+
+
+def test_a_file_whose_defaults_are_not_enough_for_such_a_topic_says_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "topics.yaml"
+    path.write_text(GOOD)
+    with pytest.raises(Fatal, match=r"topics\.yaml: tides: retention_days is None|tides: partitions is None"):
+        declared(path, {}, used=["tides"])

@@ -128,9 +128,9 @@ def recorder(monkeypatch):
 
 
 def land(*windows, batches=(FIRST, SECOND), **more):
-    request = Request(CONTRACT, "readings", "readings.dlq", TABLE, tuple(batches), **more)
+    request = Request(CONTRACT, "readings", "readings.dlq", (TABLE,), tuple(batches), **more)
     kafka, cassandra = Kafka("k:1", "http://r"), Cassandra(("c",), 1, "u", "p", "k", 1)
-    (answer,) = Lander(request, kafka, cassandra)(iter(windows))
+    (answer,) = Lander(request, kafka, (cassandra,))(iter(windows))
     return answer.to_pylist()
 
 
@@ -211,9 +211,9 @@ def test_rejects_are_forwarded_before_they_fill_the_memory(recorder, monkeypatch
             forwarded.append(len(recorder.letters))
             yield each
 
-    request = Request(CONTRACT, "readings", "readings.dlq", TABLE, (FIRST,))
+    request = Request(CONTRACT, "readings", "readings.dlq", (TABLE,), (FIRST,))
     kafka, cassandra = Kafka("k:1", "http://r"), Cassandra(("c",), 1, "u", "p", "k", 1)
-    list(Lander(request, kafka, cassandra)(watched()))
+    list(Lander(request, kafka, (cassandra,))(watched()))
     assert forwarded == [0, 0, 2, 2]
     assert len(recorder.letters) == 4
 

@@ -21,7 +21,7 @@ def produced(*ranges, batch_id="hourly:1", acked=10, rejected=0, topic="readings
 
 
 def request(*batches):
-    return Request(CONTRACT, "readings", "readings.dlq", CassandraTable("readings"), batches)
+    return Request(CONTRACT, "readings", "readings.dlq", (CassandraTable("readings"),), batches)
 
 
 RANGES = st.builds(

@@ -28,9 +28,9 @@ def recorder(monkeypatch):
 
 
 def land(*windows):
-    request = Request(CONTRACT, "readings", "readings.dlq", InfluxMeasurement("readings"), (), wire=Wire.JSON)
+    request = Request(CONTRACT, "readings", "readings.dlq", (InfluxMeasurement("readings"),), (), wire=Wire.JSON)
     where = Influx("http://influx", "org", "bucket", "token")
-    (answer,) = Lander(request, Kafka("k:1", "http://r"), where, endless=True, shares=StreamShares)(iter(windows))
+    (answer,) = Lander(request, Kafka("k:1", "http://r"), (where,), endless=True, shares=StreamShares)(iter(windows))
     return [
         {name: value for name, value in each.items() if not name.startswith("error")} for each in answer.to_pylist()
     ]

@@ -13,7 +13,7 @@ from penstock.sinks.spark_landing import _physical, kafka_error
 from tests.conformance import AS_OF, CONTRACT
 
 BATCH = Produced("hourly:1", "readings", 7, AS_OF, 1, 1, 0, (OffsetRange(0, 0, 1),))
-REQUEST = Request(CONTRACT, "readings", "readings.dlq", "readings", (BATCH,))
+REQUEST = Request(CONTRACT, "readings", "readings.dlq", ("readings",), (BATCH,))
 KAFKA = Kafka("broker:9092", "http://registry")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import Fatal
+from penstock.core.settings import raw_copy_metrics_url
 from penstock.stack.layout import DEFAULT_PORTS, Layout, choose_ports, port_is_free
 
 
@@ -44,3 +45,26 @@ def test_a_port_in_use_is_noticed():
 def test_folders_can_be_moved_by_the_environment():
     layout = Layout.from_env({"PENSTOCK_VAR": "/a", "PENSTOCK_CACHE": "/b", "PENSTOCK_ENV_FILE": "/c"})
     assert (layout.var, layout.cache, layout.env_file) == (Path("/a"), Path("/b"), Path("/c"))
+
+
+AGENTS = ["flume-tides-hdfs", "flume-quakes-hdfs"]
+
+
+@pytest.mark.parametrize("mode", ["fixed", "free"])
+def test_the_agent_of_a_data_set_keeps_its_port_whatever_comes_and_goes(layout, mode):
+    settings = {"PENSTOCK_PORTS": mode}
+    first = choose_ports(layout, settings, AGENTS[:1])["flume_tides_hdfs"]
+    both = choose_ports(layout, settings, AGENTS)
+    assert both["flume_tides_hdfs"] == first != both["flume_quakes_hdfs"]
+    choose_ports(layout, settings)
+    assert choose_ports(layout, settings, AGENTS[1:])["flume_quakes_hdfs"] == both["flume_quakes_hdfs"]
+    moved = choose_ports(layout, settings | {"PENSTOCK_PORT_FLUME_TIDES_HDFS": "4711"}, AGENTS)
+    assert moved["flume_tides_hdfs"] == 4711
+    told = {"PENSTOCK_VAR": str(layout.var)}
+    assert raw_copy_metrics_url("flume-tides-hdfs", told) == "http://127.0.0.1:4711/metrics"
+
+
+def test_agents_whose_names_come_to_one_port_get_two(layout, monkeypatch):
+    monkeypatch.setattr("penstock.stack.layout.raw_copy_port", lambda agent: 42_000)
+    chosen = choose_ports(layout, {}, AGENTS)
+    assert {chosen["flume_tides_hdfs"], chosen["flume_quakes_hdfs"]} == {42_000, 42_001}

@@ -116,15 +116,13 @@ class LandOperator(TellsLineage, SparkSubmitOperator):
         return landed
 
     def _request(self, batches: Sequence[Produced], extent: Extent | None) -> dict[str, Any]:
-        if len(self.pipeline.sinks) != 1:
-            raise Fatal(f"the pipeline {self.pipeline} has {len(self.pipeline.sinks)} sinks: landing knows one")
         from penstock.sinks.landing import Request
 
         request = Request(
             contract=self.pipeline.contract,
             topic=self.pipeline.topic,
             dead_letter_topic=self.pipeline.dead_letter_topic,
-            sink=self.pipeline.sinks[0],
+            sinks=self.pipeline.sinks,
             batches=tuple(batches),
             wire=self.pipeline.wire,
             normaliser=self.pipeline.normaliser,

@@ -81,9 +81,9 @@ class ReconcileOperator(TellsLineage, BaseOperator):
         return judges(self.pipeline, places)
 
     def _judge(self, batches: Sequence[ProducedBatch], landed: Mapping[str, Landed]) -> list[Verdict]:
-        # A mended record may belong anywhere.
+        # A mended record may belong anywhere, and an extent is of one kind of sink.
         replayed = any(each.produced.replays for each in batches)
-        by_keys = self.pipeline.shared or self.pipeline.raw_copy or replayed
+        by_keys = self.pipeline.shared or self.pipeline.raw_copy or replayed or len(self.pipeline.sinks) > 1
         judged = judged_by_keys if by_keys else judged_by_counts
         return judged(self.pipeline, batches, landed)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
+from penstock.core.errors import Fatal
+from penstock.core.pipeline import Pipeline
 from penstock.core.settings import INCLUDE, Names, web_logs_folder
+from penstock.services import RAW_COPIES
 from penstock.stack import ready
 from penstock.stack.artifacts import MavenArtifact
 from penstock.stack.context import FLUME_AGENTS, HOST, Context
@@ -82,4 +86,36 @@ def _agent(agent: str, port: str) -> Server:
     )
 
 
-FLUME: tuple[Server, ...] = tuple(_agent(agent, port) for agent, port in FLUME_AGENTS.items())
+RAW_COPY = "raw-copy"
+"""The agent, by its configuration, of the raw copy of each data set of the user's."""
+
+
+def raw_copy_environment(pipeline: Pipeline) -> Environment:
+    """What the configuration of RAW_COPY is told of a pipeline. Raises Fatal where it has no raw copy."""
+    if pipeline.raw_copy is None:
+        raise Fatal(f"the pipeline {pipeline} has no raw copy")
+    return {
+        "RAW_COPY_EVENT_TIME": pipeline.contract.event_time,
+        "RAW_COPY_FOLDER": pipeline.raw_copy.folder,
+        "RAW_COPY_GROUP": pipeline.raw_copy.agent,
+        "RAW_COPY_NAME": pipeline.name,
+        "RAW_COPY_TOPIC": pipeline.topic,
+    }
+
+
+def _raw_copy(agent: str, pipeline: Pipeline) -> Server:
+    port = agent.replace("-", "_")
+    environment = raw_copy_environment(pipeline)
+    return replace(
+        _agent(RAW_COPY, port),
+        name=agent,
+        title=f"Flume agent {agent.removeprefix('flume-')}",
+        needs=("kafka", "provision", "hdfs-namenode", "hdfs-datanode"),
+        environment=lambda context: {**environment, "HADOOP_USER_NAME": context.hdfs_user},
+    )
+
+
+FLUME: tuple[Server, ...] = (
+    *(_agent(agent, port) for agent, port in FLUME_AGENTS.items()),
+    *(_raw_copy(agent, pipeline) for agent, pipeline in RAW_COPIES.items()),
+)
