@@ -5,14 +5,10 @@ from __future__ import annotations
 from airflow.sdk import dag
 
 from penstock.airflow.defaults import DAG_DEFAULTS, HISTORIC_TASK_DEFAULTS, every_hour
-from penstock.airflow.operators.dead_letters import (
-    DropDeadLettersOperator,
-    ReplayDeadLettersOperator,
-    unless_letters_are_asked_for,
-)
+from penstock.airflow.letters_form import letters_form
+from penstock.airflow.operators.dead_letters import DropDeadLettersOperator, ReplayDeadLettersOperator
 from penstock.airflow.operators.minute_counts import MergeMinuteCountsOperator
 from penstock.airflow.operators.raw_copies import FinishRawCopiesOperator
-from penstock.airflow.params import letters_form
 from penstock.core.pools import LIVE
 from penstock.core.settings import StreamJob
 from penstock.pipelines import PIPELINES, STREAMS, WIKI
@@ -43,17 +39,16 @@ def maintenance() -> None:
     person_waits = {"pool": LIVE.name, "priority_weight": LIVE.priority}
     ReplayDeadLettersOperator(task_id="replay_dead_letters", **person_waits)
     DropDeadLettersOperator(task_id="drop_dead_letters", **person_waits)
-    once_an_hour = {"max_active_tis_per_dag": 1, "pre_execute": unless_letters_are_asked_for}
     FinishRawCopiesOperator(
         task_id="finish_raw_copies",
         folders=[each.raw_copy.folder for each in (*PIPELINES.values(), *STREAMS.values()) if each.raw_copy],
-        **once_an_hour,
+        max_active_tis_per_dag=1,
     )
     MergeMinuteCountsOperator(
         task_id="merge_minute_counts",
         stream=WIKI,
         checkpoint=StreamJob.of("wiki", "wiki_edits_minute").checkpoint,
-        **once_an_hour,
+        max_active_tis_per_dag=1,
     )
 
 

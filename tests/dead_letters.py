@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from penstock.core.counts import Landed, Produced
 from penstock.core.errors import Reject
 from penstock.core.pipeline import CassandraTable, InfluxMeasurement, Pipeline, Wire
 from penstock.core.record import Record
-from penstock.core.settings import Kafka
+from penstock.core.settings import PROJECT, Kafka
 from penstock.kafka import reader
 from penstock.kafka.dead_letters import Rejected, forward
 from penstock.kafka.produce import produce
@@ -47,9 +48,10 @@ AS_OF = datetime(2026, 11, 1, 12, 0, 1, 123456, tzinfo=UTC)
 RUN = Run("some_dag/scheduled")
 FIRST_MS = int(START.timestamp()) * 1000
 HOUR_MS = 3_600_000
+MAXIMUM = 60.0
 
 
-def contract(maximum: float = 60) -> Contract:
+def contract(maximum: float = MAXIMUM) -> Contract:
     return Contract(
         {
             "type": "record",
@@ -133,11 +135,11 @@ class Case:
             opened.setup()
         return found
 
-    def produce(self, records: Sequence[Record], as_of: datetime = AS_OF, maximum: float = 60) -> Produced:
+    def produce(self, records: Sequence[Record], as_of: datetime = AS_OF, maximum: float = MAXIMUM) -> Produced:
         """With a higher `maximum`, as by a program that is lax: landing refuses the record then."""
         produced = produce(
             self.batch,
-            contract(maximum),
+            contract(maximum) if maximum != MAXIMUM else self.pipeline.contract,
             topic=self.pipeline.topic,
             dead_letter_topic=self.pipeline.dead_letter_topic,
             records=records,
@@ -189,7 +191,7 @@ class Case:
         (verdict,) = judged_by_keys(self.pipeline, [ProducedBatch(self.batch, produced, None)], {self.batch.id: landed})
         self.ledger.reconciled(self.batch, verdict, RUN, as_of=produced.as_of)
 
-    def run(self, records: Sequence[Record], as_of: datetime = AS_OF, maximum: float = 60) -> None:
+    def run(self, records: Sequence[Record], as_of: datetime = AS_OF, maximum: float = MAXIMUM) -> None:
         """A whole run of the batch, and its letters noted."""
         produced = self.produce(records, as_of, maximum)
         self.judge(produced, self.land(produced))
@@ -212,6 +214,12 @@ class Case:
 
     def state(self) -> LetterState:
         return self.letter().state
+
+    def row_of(self, batch_id: str) -> LedgerRow:
+        """Where the ledger has others, too."""
+        start, end = self.batch.interval.start, self.batch.interval.end
+        (found,) = [each for each in self.ledger.batches(None, start, end) if each.batch_id == batch_id]
+        return found
 
     def row(self) -> LedgerRow:
         (found,) = self.ledger.batches(self.pipeline.name)
@@ -273,7 +281,7 @@ def _kill_at(point: str, patch: pytest.MonkeyPatch) -> None:
     elif point == "when placed":
         then_die(Replays, "placed")
     elif point == "in the sink":
-        then_die(replaying, "_land_here")
+        then_die(replaying, "land_here")
     else:
         patch.setattr(Replays, "done", _die)
 
@@ -284,6 +292,25 @@ def main(name: str, wire: str, point: str, mended: str, ids: Sequence[str]) -> N
     _kill_at(point, patch)
     values = {int(each): json.loads(mended) for each in ids}
     replaying.replay(list(values), values, Run("maintenance/killed"), "somebody")
+
+
+def killed_and_repeated(case: Case, environment: Mapping[str, str], point: str, mended: Record) -> None:
+    """Kill a replay of the batch's only letter at a point, and repeat it: it lands once, and the batch is whole."""
+    letter = case.letter().id
+    told = {**environment, "LEDGER_URL": case.ledger_url, "PYTHONPATH": f"{PROJECT}/plugins:{PROJECT}"}
+    of_whom = [case.pipeline.name, str(case.pipeline.wire)]
+    command = [sys.executable, "-m", "tests.dead_letters", *of_whom, point, json.dumps(mended), str(letter)]
+    killed = subprocess.run(command, env=told, check=False, timeout=300, cwd=PROJECT)
+    assert killed.returncode == -signal.SIGKILL
+    assert case.row().verdict == "replay of 1 dead letter in progress"
+    assert case.state() is LetterState.OPEN
+    refused = replaying.drop([letter], Run("maintenance/drop"), "somebody", "no need").refused
+    assert refused == {letter: f"letter {letter}: a replay of it has begun and is not over: replay it again"}
+
+    assert case.replay(letter, mended=mended, run="maintenance/two").verdicts == {case.batch.id: "whole"}
+    assert len(case.replays()) == 1
+    assert case.verified() == "whole"
+    assert case.state() is LetterState.REPLAYED
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def _read(row: LetterRow) -> DeadLetter:
 
 def _value(row: LetterRow) -> tuple[Any, str | None]:
     """The record as JSON types, or else its bytes as text, and why it cannot be read."""
-    from penstock.airflow.replaying import decoded, described
+    from penstock.airflow.candidates import decoded, described
 
     letter = _read(row)
     try:
@@ -207,7 +207,7 @@ def _from_file(rows: Sequence[LetterRow], file: Path) -> dict[int, Any]:
 
 def _changed(row: LetterRow, value: Any, changes: Sequence[str]) -> Any:
     """The record with some fields set anew."""
-    from penstock.airflow.replaying import described
+    from penstock.airflow.candidates import described
 
     if value is None:
         value, problem = _value(row)
@@ -246,7 +246,8 @@ def _physical_time(value: str, kind: Kind | None) -> Any:
 
 def _ask_about_late(rows: Sequence[LetterRow], mended: Mapping[int, Any], *, yes: bool) -> None:
     """Say which records of streams come too late to be counted in their minute."""
-    from penstock.airflow.replaying import candidate, described, late
+    from penstock.airflow.candidates import candidate, described
+    from penstock.airflow.lateness import late
 
     kafka = Kafka.from_env(addresses())
     found = False
@@ -282,7 +283,12 @@ def _outcome(task: str, conf: Mapping[str, Any]) -> Mapping[str, Any]:
 def _ended(airflow: Airflow, run: str, task: str) -> tuple[str, int]:
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while True:
-        for each in airflow.tasks(_DAG, run):
+        try:
+            tasks = airflow.tasks(_DAG, run)
+        except Retry as away:  # the run goes on without us
+            _say(f"still waiting: {away}")
+            tasks = []
+        for each in tasks:
             if each["task_id"] == task and each["state"] in _OVER:
                 return str(each["state"]), int(each["try_number"])
         if time.monotonic() > deadline:

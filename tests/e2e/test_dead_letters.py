@@ -7,22 +7,22 @@ import os
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
-from penstock.core.batch import Interval
-from penstock.core.settings import PROJECT, Influx
+from penstock.core.batch import Batch, Interval
+from penstock.core.settings import PROJECT, Kafka
 from penstock.ledger.store import Ledger
-from penstock.pipelines.population import POPULATION
+from penstock.pipelines.weather import WEATHER_HOURLY
 from penstock.stack.airflow_api import Airflow
-from tests import measurements
+from tests.dead_letters import Case
 
 pytestmark = pytest.mark.e2e
 
-DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -39,50 +39,61 @@ def penstock(stack: Any) -> Any:
     return run
 
 
-def test_a_letter_is_listed_shown_refused_mended_replayed_and_another_dropped(
-    penstock: Any, airflow: Airflow, ledger: Ledger, stack: Any, influx_settings: Influx
-) -> None:
-    number = f"{datetime.now(UTC):%H%M%S%f}"
-    nation = f"Ruritania {number}"
-    figures = {"ID Nation": f"RU{number}", "Nation": nation, "ID Year": 1999, "Year": "1999", "Population": -5}
-    producer = Producer({"bootstrap.servers": stack.environment()["KAFKA_BOOTSTRAP_SERVERS"]})
-    for value in (figures, {"Nation": nation}):
-        producer.produce(POPULATION.topic, json.dumps(value).encode())
-    producer.flush(30)
-    start = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 9 * DAY
-    interval = Interval(start, start + DAY)
-    airflow.wait_backfill(airflow.backfill("population", interval.start, interval.start))
-    (before,) = ledger.batches("population", interval.start, interval.end)
-    assert before.verdict == "whole"
-    assert (before.rejected or 0) >= 2
+@pytest.fixture
+def case(kafka_settings: Kafka, stack: Any, ledger: Ledger) -> Case:
+    """An hour of the hourly weather, at a place of its own, with two letters."""
+    start = datetime(2020, 1, 1, tzinfo=UTC) + int(time.time()) % 50_000 * HOUR
+    found = Case(WEATHER_HOURLY, kafka_settings, stack.context.ledger_url, ledger)
+    found.batch = Batch(WEATHER_HOURLY.name, Interval(start, start + HOUR), {"test": "dead letters"})
+    produced = found.produce([record(start, 50), record(start, 101), record(start, -1, longitude=9.5)])
+    found.judge(produced, found.land(produced))
+    return found
 
-    _, listed = penstock("dlq", "list", "population", "--json")
-    rows = sorted(json.loads(listed), key=lambda row: row["id"])[-2:]  # the newest are these
-    (letter,) = (row["id"] for row in rows if "Population is -5, below its minimum of 0" in row["reason"])
-    (other,) = (row["id"] for row in rows if row["id"] != letter)
+
+def record(at: datetime, humidity: float, longitude: float = 8.5) -> dict[str, Any]:
+    place = {"latitude": 71.25, "longitude": longitude, "grid_latitude": 71.0, "grid_longitude": 8.0}
+    return {
+        **place,
+        "time": int(at.timestamp()) * 1000 + (0 if humidity == 50 else 1),
+        "relative_humidity_2m": humidity,
+    }
+
+
+def test_a_letter_is_listed_shown_refused_mended_and_replayed_and_another_dropped(
+    case: Case, penstock: Any, airflow: Airflow
+) -> None:
+    batch, interval = case.batch.id, case.batch.interval
+    assert case.row_of(batch).verdict == "whole"
+    code, listed = penstock("dlq", "list", "weather_hourly", "--json")
+    assert code == 0, listed
+    letters = {row["reason"]: row["id"] for row in json.loads(listed) if row["batch_id"] == batch}
+    letter = letters["relative_humidity_2m is 101, above its maximum of 100"]
+    other = letters["relative_humidity_2m is -1, below its minimum of 0"]
     _, shown = penstock("dlq", "show", str(letter))
-    assert nation in shown
+    assert '"relative_humidity_2m": 101' in shown
     assert re.search(r"state\s+open", shown)
 
     code, said = penstock("dlq", "replay", str(letter))
     assert code == 1, said
     assert f"refused: letter {letter}: it would be rejected again" in said
 
-    code, said = penstock("dlq", "replay", str(letter), "--set", "Population=5")
+    code, said = penstock("dlq", "replay", str(letter), "--set", "relative_humidity_2m=100")
     assert code == 0, said
-    assert f"{before.batch_id}: whole" in said
-    (after,) = ledger.batches("population", interval.start, interval.end)
-    assert (after.landed, after.rejected, after.verdict) == (
-        (before.landed or 0) + 1,
-        (before.rejected or 0) - 1,
-        "whole",
-    )
-    points = measurements.points(influx_settings, POPULATION.sinks[0].name, *measurements.FOR_EVER)
-    assert len([each for each in points if nation in each.values()]) == 1
-    assert penstock("verify", "population", "--from", f"{start:%Y-%m-%d}", "--to", f"{start + DAY:%Y-%m-%d}")[0] == 0
+    assert f"{batch}: whole" in said
+    row = case.row_of(batch)
+    assert (row.fetched, row.acked, row.landed, row.rejected, row.verdict) == (3, 3, 2, 1, "whole")
+    times = [f"{at:%Y-%m-%dT%H:%M:%S}" for at in (interval.start, interval.end)]
+    code, said = penstock("verify", "weather_hourly", "--from", times[0], "--to", times[1])
+    assert f"{batch}: ledger 2, topic 2, hourlydata 2: whole" in said
 
-    code, said = penstock("dlq", "drop", str(other), "--why", "there is no such nation")
+    code, said = penstock("dlq", "drop", str(other), "--why", "the sensor was broken")
     assert (code, "dropped: 1" in said) == (0, True), said
-    assert penstock("dlq", "replay", str(other))[0] == 1
+    code, said = penstock("dlq", "replay", str(other), "--set", "relative_humidity_2m=0")
+    assert (code, "it was dropped already" in said) == (1, True), said
     states = {row["id"]: row["state"] for row in json.loads(penstock("dlq", "list", "--any-state", "--json")[1])}
     assert (states[letter], states[other]) == ("replayed", "dropped")
+
+    (run, *_) = airflow.runs("maintenance")
+    tasks = airflow.tasks("maintenance", run["dag_run_id"])
+    skipped = {task["task_id"] for task in tasks if task["state"] == "skipped"}
+    assert skipped == {"drop_dead_letters", "finish_raw_copies", "merge_minute_counts"}

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 import psycopg
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, Route, expect
 
 from penstock.core.batch import Batch, Interval
 from penstock.core.counts import Count, Landed, OffsetRange, Produced
@@ -35,7 +36,7 @@ DATA_SET = "weather_daily"
 START = datetime(1996, 2, 28, tzinfo=UTC)  # no other test's
 DAY = timedelta(days=1)
 MARKUP = "<img src=x onerror=\"window.ran = 'yes'\"><script>window.ran = 'yes'</script>"
-VIEWS = ("", "services", "dead-letters")
+LOSSY = "1996-02-29 00:00 \N{EN DASH} 1996-03-01 00:00"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _log_in(chromium: Browser, address: str, user: str, password: str) -> Any:
     page.fill("input[name=username]", user)
     page.fill("input[name=password]", password)
     page.click("input[type=submit]")
-    page.wait_for_url(lambda url: "/login" not in url)
+    page.wait_for_url(lambda url: "/login" not in url, wait_until="commit")
     kept = context.storage_state()
     context.close()
     return kept
@@ -222,7 +223,7 @@ def test_a_batch_says_where_its_rows_went(window: Opens, seeded: Seeded) -> None
         expect(steps.filter(has_text="counted by dailydata")).to_contain_text("3 missing here")
         expect(page.locator(".way li.gap")).to_have_count(1)
         expect(page.locator(".lead")).to_contain_text("3 missing in dailydata")
-        page.get_by_text("Offsets of dailymetrics").click()
+        page.locator("summary", has_text="Offsets of dailymetrics").click()
         expect(page.get_by_role("cell", name="1,023")).to_be_visible()
 
 
@@ -231,7 +232,7 @@ def test_airflows_own_pages_open_in_the_window_and_not_in_the_frame(window: Open
         query = urlencode({"batch_id": seeded.whole.id})
         opened.page.goto(f"{opened.address}/plugin/penstock/penstock/batch?{query}")
         opened.framed().get_by_role("link", name=f"{DATA_SET}/manual__1996").first.click()
-        opened.page.wait_for_url(re.compile(rf"/dags/{DATA_SET}/runs/manual__1996"))
+        opened.page.wait_for_url(re.compile(rf"/dags/{DATA_SET}/runs/manual__1996"), wait_until="commit")
 
 
 def test_nothing_that_is_shown_can_run(window: Opens, seeded: Seeded) -> None:
@@ -243,7 +244,7 @@ def test_nothing_that_is_shown_can_run(window: Opens, seeded: Seeded) -> None:
             ("dead-letter", {"letter": str(seeded.letter)}),
         ):
             page = opened.open(view, **query)
-            page.get_by_text("Options of the run").click() if view == "batch" else None
+            page.locator("details").evaluate_all("all => all.forEach((each) => (each.open = true))")
             expect(page.locator("main")).to_contain_text("<img src=x onerror=")
             assert page.locator("main img, main script").count() == 0
             assert page.evaluate("window.ran") is None
@@ -259,7 +260,7 @@ def test_all_is_done_with_the_keyboard(window: Opens, seeded: Seeded) -> None:
             style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             assert style == "solid", f"no focus to be seen at {order[-1]}"
         assert order[:4] == ["Skip to the content", "Data sets", "Services", "Dead letters"]
-        link = page.get_by_role("link", name="1996-02-29")
+        link = page.get_by_role("link", name=LOSSY)
         link.focus()
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Where did my rows go")).to_be_visible()
@@ -290,10 +291,14 @@ def test_a_ledger_that_is_away_is_said_and_what_was_shown_stays(window: Opens, s
         page.clock.fast_forward(11_000)
         expect(page.get_by_role("alert")).to_contain_text(detail)
         expect(page.get_by_role("alert")).to_contain_text("penstock status")
-        expect(page.get_by_role("link", name="1996-02-29")).to_be_visible()
+        expect(page.get_by_role("link", name=LOSSY)).to_be_visible()
         page.unroute("**/api/batches?*")
         page.clock.fast_forward(11_000)
         expect(page.get_by_role("alert")).to_have_text("")
+
+
+def _answer(answer: Any, route: Route) -> None:
+    route.fulfill(json=answer)
 
 
 def test_a_fresh_install_says_what_to_do(window: Opens) -> None:
@@ -307,7 +312,7 @@ def test_a_fresh_install_says_what_to_do(window: Opens) -> None:
     }
     with window(400) as opened:
         for path, answer in empty.items():
-            opened.page.route(f"**/api/{path}?*", lambda route, answer=answer: route.fulfill(json=answer))
+            opened.page.route(f"**/api/{path}?*", partial(_answer, answer))
         page = opened.open("")
         expect(page.locator("main")).to_contain_text(
             "The first run of the DAG cars makes one: unpause it, or trigger it."
@@ -348,11 +353,14 @@ def test_replay_and_drop_start_a_run_once_one_has_said_yes(
         assert maintenance() == []
         page.get_by_role("button", name=action).click()
         page.screenshot(path=SCREENSHOTS / f"{action.lower()}.png")
+        if action == "Drop":
+            page.get_by_label("Why, to be kept with them").fill(MARKUP)
         page.get_by_role("dialog").get_by_role("button", name=action).click()
         expect(page.get_by_role("dialog")).to_contain_text("The run has been started.")
         expect(page.get_by_role("dialog")).to_contain_text("The DAG maintenance is paused")
         (run,) = maintenance()
-        assert run["conf"] == {action.lower(): [seeded.letter]}
+        asked = {action.lower(): [seeded.letter]} | ({"why": MARKUP} if action == "Drop" else {})
+        assert {name: value for name, value in run["conf"].items() if value is not None} == asked
         assert run["triggering_user_name"] == "admin"
         expect(page.get_by_role("dialog").get_by_role("link", name=run["dag_run_id"])).to_be_visible()
 

@@ -298,7 +298,7 @@ def _dead_letters_open(site: Site) -> Fault:
     today = _today()
     site.run("population", today - 2 * DAY, today - DAY)
     letters = json.loads(_run("penstock dlq list population --json", {}).stdout)
-    return Fault({"data_set": "population"}, {"LETTER": " ".join(str(each["id"]) for each in letters)})
+    return Fault({"data_set": "population"}, {"LETTER": str(letters[0]["id"]), "WHY": "nobody lives in 1991"})
 
 
 @walk("BatchNotWhole")

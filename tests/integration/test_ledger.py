@@ -391,7 +391,7 @@ def test_freshness_is_that_of_the_newest_interval_that_landed_anything(ledger: L
     assert hourly.newest == START + timedelta(hours=2)
     assert hourly.age is not None
     assert hourly.fresh
-    assert (daily.pipeline, daily.newest, daily.fresh) == ("weather_daily", None, False)
+    assert (daily.data_set, daily.newest, daily.fresh) == ("weather_daily", None, False)
 
 
 def held(*ends: int, start: int = 0) -> list[OffsetRange]:

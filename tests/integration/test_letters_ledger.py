@@ -7,11 +7,12 @@ import pytest
 from confluent_kafka import Producer
 
 from penstock.core.batch import Batch, Interval
-from penstock.core.counts import Produced
+from penstock.core.counts import OffsetRange, Produced
 from penstock.core.errors import Fatal
 from penstock.kafka.dead_letters import DeadLetter, LetterBox, Origin, read_at
 from penstock.kafka.topics import Topic, ensure
 from penstock.ledger.dead_letters import DeadLetters, LetterState, kind_of
+from penstock.ledger.landings import Fates, LandedOffsets, StreamLandings
 from penstock.ledger.store import Ledger, Run
 
 pytestmark = pytest.mark.integration
@@ -159,3 +160,14 @@ def test_the_kind_of_a_reason_has_none_of_its_values():
     assert kind_of("country is 'O\\'Neil 7', not a double") == "country is …, not a double"
     assert kind_of("time is -12.5, below its minimum of 0") == "time is …, below its minimum of …"
     assert kind_of("temperature_2m is missing") == "temperature_2m is missing"
+
+
+@pytest.mark.usefixtures("ledger_of_test")
+def test_a_replay_that_a_stream_has_landed_is_not_among_its_attempt_s_own_records(ledger_url):
+    landings = StreamLandings(ledger_url, "some", "a-topic-id")
+    landings.note([LandedOffsets(0, BATCH.id, AS_OF, read=[(5, 10), (20, 21)], rejected=[(7, 8)])])
+    landings.note([LandedOffsets(1, None, None, read=[(0, 3)], rejected=[(1, 2)])])
+    ranges, claimed = (OffsetRange(0, 5, 10),), (OffsetRange(1, 0, 3),)
+    produced = Produced(BATCH.id, "some", 1, AS_OF, fetched=8, acked=8, rejected=0, ranges=ranges, claimed=claimed)
+    assert landings.fates(produced) == Fates(8, (OffsetRange(0, 7, 8), OffsetRange(1, 1, 2)))
+    assert [landings.rejects(0, offset) for offset in (6, 7, 8, 20)] == [False, True, False, False]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,7 +15,7 @@ from penstock import pipelines
 from penstock.airflow import replaying
 from penstock.core.errors import Fatal, Retry
 from penstock.core.pipeline import InfluxMeasurement, RawCopy, Wire
-from penstock.core.settings import PROJECT, Cassandra, Influx, Kafka
+from penstock.core.settings import Cassandra, Influx, Kafka
 from penstock.core.stream import Aggregate, Stream
 from penstock.kafka.dead_letters import DeadLetter, LetterBox, Origin
 from penstock.kafka.reader import extent
@@ -26,7 +23,7 @@ from penstock.kafka.shared import topic_id
 from penstock.ledger.dead_letters import LetterState
 from penstock.ledger.store import Run
 from tests import measurements, tables
-from tests.dead_letters import AS_OF, FIRST_MS, POINTS, RUN, Case, contract, known, record
+from tests.dead_letters import AS_OF, FIRST_MS, RUN, Case, contract, killed_and_repeated, known, record
 
 pytestmark = pytest.mark.integration
 
@@ -142,23 +139,10 @@ def test_of_two_replays_at_once_one_wins(with_letter: Case) -> None:
     assert case.counts() == (4, 4, 4, 0, 0, "whole")
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_replay_that_is_killed_and_repeated_lands_once(case: Case, stack: Any, point: str) -> None:
-    case.run([*GOOD, HOT], maximum=1000)
-    letter = case.letter().id
-    environment = {**stack.environment(), "LEDGER_URL": case.ledger_url, "PYTHONPATH": f"{PROJECT}/plugins:{PROJECT}"}
-    command = [sys.executable, "-m", "tests.dead_letters", case.pipeline.name, "avro", point, json.dumps(MENDED)]
-    killed = subprocess.run([*command, str(letter)], env=environment, check=False, timeout=120, cwd=PROJECT)
-    assert killed.returncode == -signal.SIGKILL
-    assert case.row().verdict == "replay of 1 dead letter in progress"
-    assert case.state() is LetterState.OPEN
-    refused = replaying.drop([letter], Run("maintenance/drop"), "somebody", "no need").refused
-    assert refused == {letter: f"letter {letter}: a replay of it has begun and is not over: replay it again"}
-
-    assert case.replay(letter, mended=MENDED, run="maintenance/two").verdicts == {case.batch.id: "whole"}
-    assert len(case.replays()) == 1
+def test_a_replay_that_is_killed_after_its_commit_and_repeated_lands_once(case: Case, stack: Any) -> None:
+    case.run([*GOOD, HOT], maximum=OF_LANDING)
+    killed_and_repeated(case, stack.environment(), "after the commit", MENDED)
     assert case.counts() == (4, 4, 4, 0, 0, "whole")
-    assert case.verified() == "whole"
 
 
 def test_a_batch_is_not_whole_while_a_letter_is_replayed_nor_after_that_failed(
@@ -172,7 +156,7 @@ def test_a_batch_is_not_whole_while_a_letter_is_replayed_nor_after_that_failed(
         raise Retry("Cassandra is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(replaying, "_land_here", away)
+        patched.setattr(replaying, "land_here", away)
         with pytest.raises(Retry, match="Cassandra is away"):
             case.replay(case.letter().id, mended=MENDED)
     assert seen == [(4, 4, 3, 1, 0, "replay of 1 dead letter in progress")]

@@ -44,11 +44,6 @@ class Progress:
         return json.dumps(told, separators=(",", ":"))
 
 
-def reached(offset: int, metadata: str | None) -> int:
-    """The offset before which a group has taken everything: its own word for it, else the committed offset."""
-    return Progress.read(offset, metadata).position
-
-
 def _parsed(metadata: str | None) -> dict[str, Any] | None:
     try:
         # What the client hands over may have stray bytes after its end.

@@ -74,7 +74,7 @@ def batch(**changes: Any) -> BatchHops:
     produce = hop(Hop.PRODUCE, fetched=24, acked=24, rejected=2, topic="hourlymetrics", ranges=[], **changes)
     land = hop(Hop.LAND, read=22, landed=20, rejected=1, duplicates=1, foreign_read=0)
     reconcile = hop(Hop.RECONCILE, sinks={"hourlydata": {"own": 13, "newer": 2, "older": 5}}, raw_copied=20)
-    return BatchHops(row(), {}, {each.hop: each for each in (produce, land, reconcile)})
+    return BatchHops(row(landed=20, rejected=3), {}, {each.hop: each for each in (produce, land, reconcile)})
 
 
 def letter(**changes: Any) -> LetterRow:
@@ -364,6 +364,15 @@ def test_a_sink_with_more_than_was_landed_has_too_many() -> None:
     found = batch()
     more = hop(Hop.RECONCILE, sinks={"hourlydata": {"own": 23, "newer": 1, "older": 0}})
     assert way(replace(found, hops=found.hops | {Hop.RECONCILE: more}))["counted by hourlydata"] == (24, -3)
+
+
+def test_records_that_were_replayed_are_expected_in_the_sinks() -> None:
+    found = batch()
+    steps = way(replace(found, row=row(landed=22, rejected=1)))
+    assert steps["landed"] == (20, 0)
+    assert steps["replayed from the dead letters"] == (2, 0)
+    assert steps["counted by hourlydata"] == (15, 7)
+    assert steps["in the raw copy on HDFS"] == (20, 2)
 
 
 def test_counts_of_an_earlier_attempt_are_not_shown_beside_a_later_one() -> None:

@@ -11,8 +11,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from penstock.airflow.errors import TryAgain
 from penstock.airflow.operators.reconcile import ReconcileOperator
 from penstock.core.batch import Interval
-from penstock.core.counts import Count, Extent, Landed
+from penstock.core.counts import Count, Extent, Landed, Replayed
 from penstock.core.errors import Retry
+from penstock.ledger.reconcile import Verdict
 from penstock.pipelines.weather import WEATHER_HOURLY
 from tests.unit.airflow.conftest import AS_OF, HOUR, FakeLedger, produced
 
@@ -122,3 +123,21 @@ def test_a_sink_that_is_away_is_asked_again_later(table: Table, fake_ledger: Fak
         reconcile(result, [landed(result, 6)])
     assert fake_ledger.methods() == ["started", "failed"]
     assert table.closed == 1
+
+
+def test_a_batch_with_a_replay_is_judged_by_its_keys_and_the_replay_has_landed(
+    fake_ledger: FakeLedger, reconcile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_ledger.replayed = [Replayed(0, 90, AS_OF), Replayed(0, 91, AS_OF, replaced=(0, 12))]
+    judged: list[Any] = []
+
+    def by_keys(_: Any, batches: Any, landed: Any) -> list[Verdict]:
+        judged.append((batches[0].produced, landed[batches[0].batch.id]))
+        return [Verdict("whole", {})]
+
+    monkeypatch.setattr("penstock.airflow.operators.reconcile.judged_by_keys", by_keys)
+    result = produced(acked=6, rejected=1)
+    sums = reconcile(result, [landed(result, 4, rejected=1)])
+    assert (sums["landed"], sums["rejected"]) == (6, 0)
+    ((produced_with, landed_with),) = judged
+    assert (produced_with.on_topic, len(produced_with.replays), landed_with.read) == (6, 2, 6)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from apps.kafka_lag_exporter.exporter import Exporter
+from apps.kafka_lag_exporter.minutes import note
 from penstock.core.errors import Fatal, Retry
 from penstock.core.settings import lag_seconds
 from penstock.kafka.group_lags import Lags, PartitionLag
@@ -80,3 +83,26 @@ def test_how_often_is_a_positive_number_of_seconds(text: str) -> None:
     assert lag_seconds({}) == 15
     with pytest.raises(Fatal, match=r"LAG_SECONDS is .*whole number"):
         lag_seconds({"LAG_SECONDS": text})
+
+
+def test_a_stream_s_minutes_are_out_where_its_slowest_partition_has_closed_them() -> None:
+    minute = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
+    closed = [int(minute.timestamp() * 1000) + each * 60_000 for each in (2, 0, 1)]
+    partitions = [PartitionLag("counters", "events", number, 0, 0, each) for number, each in enumerate(closed)]
+    # One that has had no records yet, and another group.
+    partitions += [PartitionLag("counters", "events", 3, 0, 0), PartitionLag("others", "events", 0, 0, 0, 60_000)]
+    noted: list[tuple[str, datetime]] = []
+    ledger = SimpleNamespace(closed=lambda stream, before: noted.append((stream, before)))
+    streams = [SimpleNamespace(name=name, counted_by=name, topic="events") for name in ("counters", "silent")]
+    note(ledger, streams, Lags(tuple(partitions), {}))  # type: ignore[arg-type]
+    assert noted == [("counters", minute)]
+
+
+def test_lags_are_told_also_while_nobody_takes_note_of_them() -> None:
+    def away(_: Lags) -> None:
+        raise Retry("the ledger is away")
+
+    exporter = Exporter(Measures(lags("one")), 15, away)
+    exporter.refresh()
+    assert "kafka_lag_exporter_kafka_up 1.0" in told(exporter)
+    assert exporter.health().status == 200

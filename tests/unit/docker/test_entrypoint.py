@@ -180,6 +180,15 @@ def test_airflow_starts_without_a_token_before_there_is_one(start, programs, dat
     assert start("api-server", **settings, **database).communicate() == ("none\n", "")
 
 
+@pytest.mark.parametrize(
+    ("settings", "disabled"),
+    [({}, "True"), ({"LINEAGE_FOLDER": "off"}, "True"), ({"LINEAGE_FOLDER": "/lineage"}, "unset")],
+)
+def test_airflow_loads_the_provider_of_lineage_only_where_there_is_any(start, programs, database, settings, disabled):
+    _program(programs / "airflow", 'echo "${AIRFLOW__OPENLINEAGE__DISABLED-unset}"')
+    assert start("scheduler", **settings, **database).communicate() == (f"{disabled}\n", "")
+
+
 def test_a_missing_address_is_named(start):
     process = start("scheduler")
     assert process.communicate()[1] == (

@@ -1,13 +1,12 @@
 import pytest
 
-from penstock.kafka.progress import Progress, reached
+from penstock.kafka.progress import Progress
 
 HALF_WAY = Progress(offset=5, position=9, newest=1_767_268_800_000, closed_before=1_767_268_740_000, late=2)
 
 
 def test_what_was_written_is_read():
     assert Progress.read(5, HALF_WAY.metadata()) == HALF_WAY
-    assert reached(5, HALF_WAY.metadata()) == 9
 
 
 def test_stray_bytes_behind_it_change_nothing():

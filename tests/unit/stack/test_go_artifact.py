@@ -1,4 +1,6 @@
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,13 @@ import pytest
 from penstock.core.errors import Fatal
 from penstock.stack import go_artifact
 from penstock.stack.go_artifact import GoArtifact
+from penstock.stack.servers.monitoring import (
+    ALERTMANAGER_PROGRAM,
+    AMTOOL,
+    PROMETHEUS_PROGRAM,
+    PROMTOOL,
+    STATSD_EXPORTER_PROGRAM,
+)
 
 GO = """#!/bin/bash
 if [[ "$1" == version ]]; then echo "go version go{version} linux/amd64"; exit; fi
@@ -139,3 +148,21 @@ def test_the_influxd_of_this_checkout_is_pinned_by_checksums():
         line.split()[:2] for line in (INFLUXD.module / "go.mod").read_text().splitlines() if line.startswith("\t")
     ]
     assert [each for each in required if f"{each[0]} {each[1]}/go.mod h1:" not in sums] == []
+
+
+@pytest.mark.parametrize(
+    "program", [PROMETHEUS_PROGRAM, PROMTOOL, ALERTMANAGER_PROGRAM, AMTOOL, STATSD_EXPORTER_PROGRAM]
+)
+def test_the_programs_of_monitoring_are_pinned_by_checksums(program):
+    sums = (program.module / "go.sum").read_text()
+    required = re.findall(r"(?m)^(?:\t|require )(\S+ v\S+)", (program.module / "go.mod").read_text())
+    assert required
+    assert [each for each in required if f"{each}/go.mod h1:" not in sums] == []
+
+
+def test_a_program_is_asked_for_its_version_in_its_own_way(tmp_path, tools, server):
+    _program(tools / "served", '#!/bin/sh\n[ "$1" = --version ] && echo "served, version 2.9.1 (branch: HEAD)"\n')
+    assert not server.is_there(tmp_path / "cache")
+    asked = replace(server, asked="--version")
+    go_artifact._major_version.cache_clear()
+    assert asked.is_there(tmp_path / "cache")

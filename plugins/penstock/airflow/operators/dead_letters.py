@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from penstock.airflow.errors import airflow_errors
-from penstock.airflow.params import LettersAsked
+from penstock.airflow.letters_form import LettersAsked
 from penstock.airflow.recording import run_of
 from penstock.core.errors import Fatal
 
@@ -24,10 +24,14 @@ _MOST_NAMED = 20
 _MOST_SHOWN = 200
 
 
-def unless_letters_are_asked_for(context: Any) -> None:
-    """To be called before a task of the hourly runs: who waits for a letter need not wait for that work."""
-    if not LettersAsked.of(context["params"]).nothing:
-        raise AirflowSkipException("this run is for dead letters")
+class HourlyWork(BaseOperator):
+    """What `maintenance` does every hour, and not in a run for dead letters, for which somebody waits."""
+
+    def pre_execute(self, context: Any) -> None:
+        """Skip the task where the run's form names letters."""
+        super().pre_execute(context)
+        if not LettersAsked.of(context["params"]).nothing:
+            raise AirflowSkipException("this run is for dead letters")
 
 
 class ReplayDeadLettersOperator(BaseOperator):

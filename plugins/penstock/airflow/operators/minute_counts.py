@@ -6,10 +6,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from penstock.airflow.errors import airflow_errors
 from penstock.airflow.lineage import TellsLineage
+from penstock.airflow.operators.dead_letters import HourlyWork
 from penstock.core.settings import Hdfs, ledger_url
 from penstock.core.stream import Stream
 
@@ -24,7 +23,7 @@ _KEPT = timedelta(days=30)
 """How long the ledger keeps each micro-batch: there are up to 17,280 a day."""
 
 
-class MergeMinuteCountsOperator(TellsLineage, BaseOperator):
+class MergeMinuteCountsOperator(TellsLineage, HourlyWork):
     """Merges the Parquet files of a stream's minute counts, and old micro-batches in the ledger.
 
     See `penstock.sinks.compaction`, and `Streams.fold`.

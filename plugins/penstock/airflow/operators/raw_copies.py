@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from penstock.airflow.errors import airflow_errors
 from penstock.airflow.lineage import TellsLineage
+from penstock.airflow.operators.dead_letters import HourlyWork
 from penstock.core.settings import Hdfs
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from penstock.observe.lineage import Hop, Places
 
 
-class FinishRawCopiesOperator(TellsLineage, BaseOperator):
+class FinishRawCopiesOperator(TellsLineage, HourlyWork):
     """Gives files in progress whose writer is gone their final names, see `penstock.sinks.raw_copies.recover`.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from penstock.airflow.replaying import decoded, described
 from penstock.core.errors import PenstockError
 from penstock.core.settings import Kafka
 from penstock.kafka import dead_letters
@@ -18,17 +19,26 @@ _HEX_LINE = 16
 
 
 def value_of(row: LetterRow) -> dict[str, Any]:
-    """The value as text, or None and why it cannot be had; `cut` where there is more of it than is shown."""
+    """The record as text, or None and why it cannot be had; `cut` where there is more of it than is shown.
+
+    Bytes that are no record of the data set are shown as they are, and `undecoded` says why they are none.
+    """
     try:
-        letter = dead_letters.read_at(Kafka.from_env(), row.topic, row.partition, row.offset, timeout=_TIMEOUT_SECONDS)
+        kafka = Kafka.from_env()
+        letter = dead_letters.read_at(kafka, row.topic, row.partition, row.offset, timeout=_TIMEOUT_SECONDS)
     except PenstockError as error:
-        return {"value": None, "bytes": None, "cut": False, "lacking": str(error)}
-    text = readable(letter.value)
+        return {"value": None, "bytes": None, "cut": False, "lacking": str(error), "undecoded": None}
+    undecoded = None
+    try:
+        text = json.dumps(decoded(described(row.data_set), letter, kafka), indent=2, ensure_ascii=False, default=str)
+    except (PenstockError, ValueError) as error:
+        text, undecoded = readable(letter.value), str(error)
     return {
         "value": text[:MOST_CHARACTERS],
         "bytes": len(letter.value),
         "cut": len(text) > MOST_CHARACTERS,
         "lacking": None,
+        "undecoded": undecoded,
     }
 
 

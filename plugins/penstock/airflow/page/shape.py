@@ -65,7 +65,7 @@ class Step:
     """One place on the way of a batch's records. `records` is None where the batch has not come there yet.
 
     `missing` are the records that should be here and are not, negative where there are too many. `kind` is `through`
-    for a place that all records pass, `aside` for one where some are left.
+    for a place that all records pass, `aside` for one where some are left, `back` for those that came from there.
     """
 
     name: str
@@ -87,7 +87,11 @@ def _steps(found: BatchHops) -> Iterator[Step]:
     reconcile = _same_attempt(found.hops.get(Hop.RECONCILE), produce)
     yield from _at_produce(produce)
     yield from _at_land(produce, land)
-    yield from _at_reconcile(land, reconcile)
+    landed = found.row.landed if land else None
+    replayed = _less(landed, land.landed) if land else 0
+    if replayed:
+        yield Step("replayed from the dead letters", Hop.LAND, replayed, kind="back", note="landed since")
+    yield from _at_reconcile(landed, reconcile)
 
 
 def _same_attempt(hop: HopRow | None, produce: HopRow | None) -> HopRow | None:
@@ -118,11 +122,10 @@ def _at_land(produce: HopRow | None, land: HopRow | None) -> Iterator[Step]:
     yield Step("landed", Hop.LAND, land.landed, missing=_less(land.read, fates))
 
 
-def _at_reconcile(land: HopRow | None, reconcile: HopRow | None) -> Iterator[Step]:
+def _at_reconcile(landed: int | None, reconcile: HopRow | None) -> Iterator[Step]:
     if reconcile is None:
         yield Step("counted by the sink", Hop.RECONCILE, None)
         return
-    landed = land.landed if land else None
     for sink, count in (reconcile.sinks or {}).items():
         present, missing = count["own"] + count["newer"], _less(landed, count["own"])
         if missing > 0:  # a later attempt wrote the same keys

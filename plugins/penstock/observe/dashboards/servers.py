@@ -18,7 +18,7 @@ from penstock.observe.dashboards.panels import (
 from penstock.observe.dashboards.queries import answers, or_zero, promql, rate
 
 _FULL: Steps = ((None, GREEN), (0.5, ORANGE), (0.9, RED))
-_AIRFLOW, _KAFKA = answers("airflow"), answers("kafka")
+_AIRFLOW, _KAFKA, _INFLUXDB = answers("airflow"), answers("kafka"), answers("influxdb")
 _ANSWERS = {"1": ("answers", GREEN), "0": ("away", RED)}
 
 
@@ -306,7 +306,7 @@ def _influxdb(made: Dashboard) -> None:
         lines(
             "Line protocol written",
             "Bps",
-            promql("sum(rate(http_write_request_bytes[$__rate_interval]))", "written"),
+            promql(or_zero("sum(rate(http_write_request_bytes[$__rate_interval]))", _INFLUXDB), "written"),
             description="As it came over the network.",
             span=8,
         )
@@ -324,7 +324,7 @@ def _influxdb(made: Dashboard) -> None:
         number(
             "Refused writes",
             "short",
-            promql("sum(increase(storage_shard_write_err_count[$__range]))", instant=True),
+            promql(or_zero("sum(increase(storage_shard_write_err_count[$__range]))", _INFLUXDB), instant=True),
             description="Writes to shards that failed in the time range.",
             steps=BAD_FROM_ONE,
             height=8,

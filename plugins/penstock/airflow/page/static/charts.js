@@ -18,7 +18,7 @@ export function bars(items, label) {
   const drawn = shown.map((each, index) => {
     const height = each.value ? Math.max(2, (HEIGHT * each.value) / most) : 1;
     const x = (first + index) * SLOT;
-    return svg("a", { href: each.href, tabindex: -1, "data-key": each.href, class: "bar" }, [
+    return svg("a", { href: each.href, tabindex: -1, "data-key": each.href, class: "bar", "aria-hidden": "true" }, [
       svg("svg", { x, width: SLOT, height: HEIGHT, class: each.state }, [
         svg("title", {}, each.title),
         svg("rect", { class: "band", width: SLOT, height: HEIGHT }),

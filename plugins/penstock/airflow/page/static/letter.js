@@ -40,6 +40,7 @@ function value(row) {
   if (row.value === null) return empty("The value can't be read now.", `${row.lacking}.`);
   return [
     h("p", { class: "note" }, `${count(row.bytes)} bytes${row.cut ? ", of which the beginning is shown" : ""}`),
+    row.undecoded && h("p", { class: "note" }, `As it lies in Kafka: ${row.undecoded}`),
     h("pre", { tabindex: 0, "aria-label": "Value" }, row.value),
   ];
 }

@@ -5,8 +5,8 @@ import { plural } from "./format.js";
 import { airflowLink } from "./parts.js";
 
 const WORDS = {
-  replay: ["Replay", "sends them to their topics again and lands them; each lands once."],
-  drop: ["Drop", "notes that nobody needs them any more. They are not landed."],
+  replay: ["Replay", "puts each record on its topic again, where it lands once."],
+  drop: ["Drop", "notes of each that nobody needs it any more. It stays on its topic and is not landed."],
 };
 
 /** The buttons. They act on the letter `id`, or where none is given on those that are selected. */
@@ -38,11 +38,13 @@ function ask(action, dag, ids) {
     say(dialog, [h("p", {}, "Select the letters first, by the boxes before them."), h("p", { class: "actions" }, close)]);
     return;
   }
+  const why = action === "drop" ? h("input", { type: "text", maxlength: 1000 }) : null;
   const go = h("button", { type: "button", class: "go" }, name);
-  go.addEventListener("click", () => start(dialog, dag, { [action]: ids }));
+  go.addEventListener("click", () => start(dialog, dag, why?.value ? { [action]: ids, why: why.value } : { [action]: ids }));
   say(dialog, [
     h("h2", {}, `${name} ${plural(ids.length, "dead letter", "dead letters")}?`),
     h("p", {}, `A run of the DAG ${dag} ${effect}`),
+    ...(why ? [h("label", { class: "field" }, "Why, to be kept with them", why)] : []),
     h("p", { class: "actions" }, go, close),
   ]);
 }
@@ -79,5 +81,5 @@ function say(dialog, content) {
   patchChildren(dialog, []);
   dialog.append(...content);
   if (!dialog.open) dialog.showModal();
-  dialog.querySelector("button:not(.go), button")?.focus();
+  dialog.querySelector("button:not(.go)")?.focus();
 }

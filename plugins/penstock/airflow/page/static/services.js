@@ -31,7 +31,7 @@ const COLUMNS = [
   { name: "Reason", wide: true, cell: (row) => [row.reason, !row.fine && h("span", { class: "note" }, row.runbook)] },
   { name: "Lag", number: true, cell: (row) => lag(known[row.name]) },
   { name: "Restarts in a day", number: true, cell: (row) => count(row.restarts) },
-  { name: "Wanted", cell: (row) => `${row.desired} by ${row.desired_by}` },
+  { name: "Wanted", cell: (row) => [row.desired, h("span", { class: "note" }, `by ${row.desired_by}`)] },
   { name: "Watched by", cell: (row) => airflowLink(`dags/${row.dag_id}`, row.dag_id) },
 ];
 
