@@ -268,9 +268,9 @@ def test_what_the_browser_has_is_not_sent_again(client: TestClient) -> None:
 def test_a_person_sees_the_data_sets_whose_dags_she_may_read(client: TestClient, ledger: Everything) -> None:
     ledger.rows_of = {"weather_hourly": [row()], "population": [row("population")]}
     answer = client.get("/penstock/api/data-sets", headers=LOGGED_IN).json()
-    assert [each["name"] for each in answer["pipelines"]] == ["weather_hourly", "car_transactions"]
+    assert [each["name"] for each in answer["pipelines"]] == ["car_transactions", "weather_hourly"]
     assert [each["name"] for each in answer["streams"]] == ["wiki"]
-    assert answer["pipelines"][0]["batches"][0]["seconds"] == 9.0
+    assert answer["pipelines"][1]["batches"][0]["seconds"] == 9.0
     assert client.get("/penstock/api/batches?pipeline=population", headers=LOGGED_IN).status_code == 404
     found = client.get("/penstock/api/run?dag_id=weather_hourly&run_id=x", headers=LOGGED_IN).json()
     assert [each["pipeline"] for each in found["batches"]] == ["weather_hourly"]

@@ -204,6 +204,24 @@ def test_a_member_that_the_group_has_given_up_writes_final_counts_only(bench: Be
     assert bench.consumer.refused_commits == 1
 
 
+def test_open_minutes_are_not_written_by_a_process_that_was_stopped_after_its_commit(bench: Bench) -> None:
+    """Its partition may be another's by now, whose counts an old write would hide."""
+    commit = bench.group.commit
+
+    def stopped(progress: Mapping[int, Progress]) -> bool:
+        taken = commit(progress)
+        bench.clock.shift(20)
+        return taken
+
+    bench.give()
+    bench.group.commit = stopped  # type: ignore[method-assign]
+    bench.turn(value(1, 0))
+    assert bench.influx.medium == {}
+    bench.group.commit = commit  # type: ignore[method-assign]
+    bench.turn()
+    assert bench.influx.medium == {0: 1}
+
+
 def test_open_minutes_are_not_shown_lower_than_an_earlier_owner_had_them(bench: Bench) -> None:
     assert bench.give(Progress(0, 1, NOON, NOON), end=3) == 0
     bench.turn(value(1, 0), value(2, 1))

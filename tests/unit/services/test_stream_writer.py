@@ -72,7 +72,8 @@ def writer(places: Places) -> _Writer:
         folder="/check", query_id=lambda: "query", planned=lambda number: Plan(AT, ({0: 10 * number},))
     )
     ledger: Any = SimpleNamespace(written=places.write_ledger)
-    return _Writer(WIKI, checkpoint, SERVERS, ledger, places, patience=0)  # type: ignore[arg-type]  # its check() is all
+    alone: Any = places  # its check() is all that is asked
+    return _Writer(WIKI, checkpoint, SERVERS, ledger, alone, patience=0, tell=lambda _: None)
 
 
 def write(writer: _Writer, rows: pa.Table = ROWS) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from penstock.airflow.replaying import decoded, described
+from penstock.airflow.candidates import decoded, described
 from penstock.core.errors import PenstockError
 from penstock.core.settings import Kafka
 from penstock.kafka import dead_letters
