@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from apps.penstock_exporter.part import Value
+from penstock.core.data_sets import DataSets
 from penstock.core.service import Desired
 from penstock.core.settings import Kafka
 from penstock.ledger.dead_letters import DeadLetters
@@ -27,10 +28,10 @@ from penstock.observe.metrics import (
     STREAM_RECORDS,
     STREAM_WHOLE,
 )
-from penstock.pipelines import DEAD_LETTER_TOPICS, PIPELINES, STREAMS
-from penstock.services import SERVICES
+from penstock.pipelines import find_data_sets
+from penstock.services import services_now
 
-_BATCHES_OF = timedelta(hours=24)
+_BATCHES_OF = timedelta(days=7)  # a loss that nobody mends is told for as long
 
 
 class LedgerPart:
@@ -42,26 +43,27 @@ class LedgerPart:
 
     def look(self) -> Iterator[Value]:
         """One look. Raises Retry where the ledger is away."""
-        yield from self._freshness()
-        yield from self._batches()
+        data_sets = find_data_sets()
+        yield from self._freshness(data_sets)
+        yield from self._batches(data_sets)
         yield from self._services()
-        yield from self._streams()
+        yield from self._streams(data_sets)
 
-    def _freshness(self) -> Iterator[Value]:
-        for each in freshness(self._ledger, [*PIPELINES.values(), *STREAMS.values()]):
+    def _freshness(self, data_sets: DataSets) -> Iterator[Value]:
+        for each in freshness(self._ledger, data_sets.every):
             labels = {"data_set": each.data_set}
             yield FRESHNESS_LIMIT, labels, each.limit.total_seconds()
             yield FRESH, labels, float(each.fresh)
             if each.age is not None:
                 yield FRESHNESS_AGE, labels, each.age.total_seconds()
 
-    def _batches(self) -> Iterator[Value]:
-        for name, standing in self._measures.batches(list(PIPELINES), _BATCHES_OF).items():
+    def _batches(self, data_sets: DataSets) -> Iterator[Value]:
+        for name, standing in self._measures.batches(list(data_sets.pipelines), _BATCHES_OF).items():
             for state, number in standing.items():
                 yield BATCHES, {"data_set": name, "state": state}, number
 
     def _services(self) -> Iterator[Value]:
-        for each in self._measures.services(list(SERVICES)):
+        for each in self._measures.services(list(services_now())):
             labels = {"service": each.name}
             yield SERVICE_WANTED, labels, float(each.desired is Desired.STARTED)
             yield SERVICE_STATE, {**labels, "state": each.state}, 1
@@ -69,8 +71,8 @@ class LedgerPart:
             if each.seen_age is not None:
                 yield SERVICE_SEEN_AGE, labels, each.seen_age
 
-    def _streams(self) -> Iterator[Value]:
-        for each in self._measures.streams(list(STREAMS)):
+    def _streams(self, data_sets: DataSets) -> Iterator[Value]:
+        for each in self._measures.streams(list(data_sets.streams)):
             labels = {"data_set": each.name}
             if each.lag is not None:
                 yield STREAM_LAG, labels, each.lag
@@ -86,10 +88,11 @@ class TotalsPart:
 
     def look(self) -> Iterator[Value]:
         """One look. Raises Retry where the ledger is away."""
-        for name, records in self._measures.records(list(PIPELINES)).items():
+        data_sets = find_data_sets()
+        for name, records in self._measures.records(list(data_sets.pipelines)).items():
             for fate, number in records.items():
                 yield RECORDS, {"data_set": name, "fate": fate}, number
-        for name, fates in self._measures.fates(list(STREAMS)).items():
+        for name, fates in self._measures.fates(list(data_sets.streams)).items():
             for fate in ("rejected", "late", "duplicates", "counted"):
                 yield STREAM_RECORDS, {"data_set": name, "fate": fate}, getattr(fates, fate)
 
@@ -103,9 +106,10 @@ class DeadLettersPart:
 
     def look(self) -> Iterator[Value]:
         """One look. Raises Retry where the ledger or Kafka is away; without Kafka, those known so far are told."""
+        topics = find_data_sets().dead_letter_topics
         try:
-            self._letters.take_up(self._kafka, DEAD_LETTER_TOPICS)
+            self._letters.take_up(self._kafka, topics)
         finally:
             counts = self._letters.open_counts()
-            for name in dict.fromkeys(DEAD_LETTER_TOPICS.values()):
+            for name in dict.fromkeys(topics.values()):
                 yield DEAD_LETTERS, {"data_set": name}, counts.get(name, 0)

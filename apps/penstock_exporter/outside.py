@@ -16,7 +16,6 @@ from penstock.core.settings import (
     WebEventLogs,
     WikiCollector,
     events_position_file,
-    flume_metrics_url,
     spool_folder,
 )
 from penstock.observe import data_watch
@@ -29,9 +28,9 @@ from penstock.observe.metrics import (
     SPOOL_BYTES,
     SPOOL_LIMIT,
 )
-from penstock.services import SERVICES
+from penstock.services import services_now
 from penstock.services.backlog import Unread
-from penstock.services.flume_health import Counters, counters
+from penstock.services.flume_health import Counters, FlumeProbe, counters
 
 _FLUME = "flume-"
 
@@ -39,15 +38,18 @@ _FLUME = "flume-"
 class FlumePart:
     """The counters of every agent. One that does not answer is told to be down, and says nothing more."""
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        """Raises Fatal where an agent's address is not set."""
-        agents = [name for name in SERVICES if name.startswith(_FLUME)]
-        self._addresses = {name.removeprefix(_FLUME): flume_metrics_url(name, environment) for name in agents}
-
     def look(self) -> Iterator[Value]:
-        """One look, at all agents at once, so that those that hang take no more time than one."""
-        with ThreadPoolExecutor(len(self._addresses)) as pool:
-            for agent, found in zip(self._addresses, pool.map(counters, self._addresses.values()), strict=True):
+        """One look, at all agents at once, so that those that hang take no more time than one.
+
+        Raises Fatal where an agent's address is not set.
+        """
+        addresses = {
+            name.removeprefix(_FLUME): service.probe.metrics()
+            for name, service in services_now().items()
+            if isinstance(service.probe, FlumeProbe)
+        }
+        with ThreadPoolExecutor(len(addresses)) as pool:
+            for agent, found in zip(addresses, pool.map(counters, addresses.values()), strict=True):
                 yield FLUME_UP, {"agent": agent}, float(found is not None)
                 yield from _of_agent(agent, found or {})
 

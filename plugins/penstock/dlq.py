@@ -129,12 +129,12 @@ def drop(
 
 def _taken_up() -> DeadLetters:
     """The ledger's letters, with what is new on the topics; without it, and a word on that, where Kafka is away."""
-    from penstock.pipelines import DEAD_LETTER_TOPICS
+    from penstock.pipelines import DATA_SETS
 
     environment = addresses()
     letters = DeadLetters(ledger_url(environment))
     try:
-        letters.take_up(Kafka.from_env(environment), DEAD_LETTER_TOPICS)
+        letters.take_up(Kafka.from_env(environment), DATA_SETS.dead_letter_topics)
     except Retry as away:
         print(f"penstock: newer letters may be missing: {away}", file=sys.stderr)  # noqa: T201 - beside the list
     return letters

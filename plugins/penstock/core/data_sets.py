@@ -66,6 +66,16 @@ class DataSets:
     modules: dict[str, ModuleType] = field(default_factory=dict)
     broken: list[BrokenDataSet] = field(default_factory=list)
 
+    @property
+    def every(self) -> list[Pipeline | Stream]:
+        """Pipelines, then streams."""
+        return [*self.pipelines.values(), *self.streams.values()]
+
+    @property
+    def dead_letter_topics(self) -> dict[str, str]:
+        """{dead-letter topic: name of the pipeline or stream}."""
+        return {each.dead_letter_topic: each.name for each in self.every}
+
     def users(self) -> list[str]:
         """The names of those in the user's folder."""
         return [name for name in self.modules if not self.file(name).is_relative_to(_OWN)]

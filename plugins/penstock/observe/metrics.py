@@ -36,7 +36,7 @@ FRESH = Metric("penstock_fresh", "1 where something has landed and is not older 
 
 BATCHES = Metric(
     "penstock_batches",
-    "Batches of the last 24 hours by how they stand: whole, open or not_whole",
+    "Batches of the last 7 days by how they stand: whole, open or not_whole",
     ("data_set", "state"),
 )
 RECORDS = Metric(

@@ -19,7 +19,6 @@ from penstock.pipelines.wiki import WIKI
 __all__ = [
     "CARS",
     "DATA_SETS",
-    "DEAD_LETTER_TOPICS",
     "PIPELINES",
     "POPULATION",
     "STREAMS",
@@ -49,9 +48,3 @@ PIPELINES: Mapping[str, Pipeline] = DATA_SETS.pipelines
 
 STREAMS: Mapping[str, Stream] = DATA_SETS.streams
 """{name: stream}, in the order in which they are shown."""
-
-DEAD_LETTER_TOPICS: Mapping[str, str] = {
-    **{each.dead_letter_topic: each.name for each in PIPELINES.values()},
-    **{each.dead_letter_topic: each.name for each in STREAMS.values()},
-}
-"""{dead-letter topic: name of the pipeline or stream}."""

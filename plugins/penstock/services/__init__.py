@@ -169,12 +169,14 @@ SERVICES: Mapping[str, Service] = _all_services(DATA_SETS)
 """{supervisord program: service}, those of the user's data sets as when this process began."""
 
 
-def service_now(name: str) -> Service:
-    """The service as it is declared now: that of a data set may be younger than this process.
+def services_now() -> dict[str, Service]:
+    """SERVICES as they are now: those of data sets may be younger than this process."""
+    return _all_services(find_data_sets())
 
-    Raises Fatal where there is none.
-    """
-    known = _OURS if name in _OURS else _all_services(find_data_sets())
+
+def service_now(name: str) -> Service:
+    """The service as it is declared now. Raises Fatal where there is none."""
+    known = _OURS if name in _OURS else services_now()
     if name not in known:
         raise Fatal(f"there is no service {name!r}: its data set was removed, or is broken; see `penstock status`")
     return known[name]

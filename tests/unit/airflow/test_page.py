@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -193,6 +194,7 @@ def client(ledger: Everything, manager: Manager, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LEDGER_URL", "postgresql://nobody:secret@127.0.0.1:1/penstock")
     for reader in (page.overview, page.services, page.dead_letters):
         page.app.dependency_overrides[reader] = lambda: ledger
+    page.app.dependency_overrides[page.letter_news] = lambda: SimpleNamespace(ask=lambda: "Kafka is away")
     root = FastAPI()
     root.mount("/penstock", page.app)
     with TestClient(root) as opened:
@@ -294,7 +296,9 @@ def test_services_and_letters_are_seen_by_the_same_rule(client: TestClient, ledg
     services = client.get("/penstock/api/services", headers=LOGGED_IN).json()["services"]
     assert [(each["name"], each["dag_id"], each["fine"]) for each in services] == [("car-api", "service_car_api", True)]
     assert client.get("/penstock/api/letter-counts", headers=LOGGED_IN).json() == {"car_transactions": 1}
-    counts = client.get("/penstock/api/dead-letters", headers=LOGGED_IN).json()["counts"]
+    answer = client.get("/penstock/api/dead-letters", headers=LOGGED_IN).json()
+    assert answer["lacking"] == "Kafka is away"
+    counts = answer["counts"]
     assert [each["data_set"] for each in counts] == ["car_transactions"]
     ledger.letter_rows = [letter(data_set="population")]
     assert client.get("/penstock/api/dead-letter?letter=7", headers=LOGGED_IN).status_code == 404

@@ -105,7 +105,9 @@ def test_each_agent_tells_for_itself(monkeypatch):
         for name in ("POP_SPOOL", "POP_HDFS", "CARS_HDFS", "WIKI_SPOOL", "WIKI_HDFS", "EVENTS_TAIL", "EVENTS_HDFS")
     }
     monkeypatch.setattr(outside, "counters", lambda url: counters if url == "POP_SPOOL" else None)
-    found = list(FlumePart(environment).look())
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = list(FlumePart().look())
     up = {labels["agent"]: value for metric, labels, value in found if metric is FLUME_UP}
     assert len(up) == len(environment)
     assert {agent for agent, value in up.items() if value} == {"pop-spool"}

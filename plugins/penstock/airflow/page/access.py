@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -10,10 +10,11 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import Depends
 
+from penstock.core.data_sets import DataSets
 from penstock.core.pipeline import Pipeline
 from penstock.core.stream import Stream
-from penstock.pipelines import PIPELINES, STREAMS
-from penstock.services import SERVICES
+from penstock.pipelines import find_data_sets
+from penstock.services import services_now
 from penstock.services.service import Service
 
 MAINTENANCE = "maintenance"
@@ -29,26 +30,27 @@ class Sight:
 
     dag_ids: frozenset[str]
     may_replay: bool = False
+    _found: DataSets = field(default_factory=find_data_sets)
 
     @property
     def pipelines(self) -> list[Pipeline]:
         """In the order in which they are shown."""
-        return [each for each in PIPELINES.values() if each.name in self.dag_ids]
+        return [each for each in self._found.pipelines.values() if each.name in self.dag_ids]
 
     @property
     def streams(self) -> list[Stream]:
         """In the order in which they are shown."""
-        return [each for each in STREAMS.values() if each.name in self.dag_ids]
+        return [each for each in self._found.streams.values() if each.name in self.dag_ids]
 
     @property
     def services(self) -> dict[str, Service]:
         """{supervisord program: service}."""
-        return {name: each for name, each in SERVICES.items() if each.dag_id in self.dag_ids}
+        return {name: each for name, each in services_now().items() if each.dag_id in self.dag_ids}
 
     @property
     def data_sets(self) -> frozenset[str]:
         """The names of the pipelines and the streams."""
-        return frozenset(self.dag_ids & {*PIPELINES, *STREAMS})
+        return frozenset(self.dag_ids & {*self._found.pipelines, *self._found.streams})
 
 
 def sight(user: GetUserDep) -> Sight:

@@ -20,6 +20,7 @@ from fastapi.staticfiles import StaticFiles
 from penstock.airflow.page import letters, links, shape
 from penstock.airflow.page.access import MAINTENANCE, SightDep, may_read_dags
 from penstock.airflow.page.lags import lags
+from penstock.airflow.page.letter_news import LetterNews
 from penstock.core.errors import Fatal, PenstockError, Retry
 from penstock.core.service import Desired
 from penstock.core.settings import ledger_url
@@ -90,7 +91,14 @@ def dead_letters() -> DeadLetters:
     return DeadLetters(ledger_url())
 
 
+@cache
+def letter_news() -> LetterNews:
+    """As `overview`, of the letters that come while the page is looked at."""
+    return LetterNews(dead_letters)
+
+
 LettersDep = Annotated[DeadLetters, Depends(dead_letters)]
+NewsDep = Annotated[LetterNews, Depends(letter_news)]
 OverviewDep = Annotated[Overview, Depends(overview)]
 ServicesDep = Annotated[Services, Depends(services)]
 
@@ -198,8 +206,9 @@ def lags_seen(seen: SightDep, ledger: ServicesDep) -> dict[str, Any]:
 
 
 @app.get("/api/letter-counts")
-def letter_counts(seen: SightDep, ledger: LettersDep) -> dict[str, Any]:
+def letter_counts(seen: SightDep, ledger: LettersDep, news: NewsDep) -> dict[str, Any]:
     """{data set: how many letters nobody has replayed or dropped}, without those that have none."""
+    news.ask()
     return {name: count for name, count in ledger.open_counts().items() if name in seen.data_sets}
 
 
@@ -207,6 +216,7 @@ def letter_counts(seen: SightDep, ledger: LettersDep) -> dict[str, Any]:
 def dead_letters_seen(
     seen: SightDep,
     ledger: LettersDep,
+    news: NewsDep,
     state: LetterState = LetterState.OPEN,
     data_set: str | None = None,
     reason: str | None = None,
@@ -214,8 +224,10 @@ def dead_letters_seen(
 ) -> dict[str, Any]:
     """How many letters there are of each reason, and the newest that match.
 
-    `replay_by` is the DAG whose runs replay and drop, or null where the person may not start them.
+    `replay_by` is the DAG whose runs replay and drop, or null where the person may not start them; `lacking` says why
+    new letters cannot be had at present, or is null.
     """
+    lacking = news.ask()
     counts = {key: count for key, count in ledger.by_reason(state=state).items() if key[0] in seen.data_sets}
     rows = [
         row
@@ -227,6 +239,7 @@ def dead_letters_seen(
     return {
         "counts": [{"data_set": name, "kind": kind, "count": count} for (name, kind), count in counts.items()],
         "letters": [row.to_json() for row in newest],
+        "lacking": lacking,
         "replay_by": MAINTENANCE if seen.may_replay else None,
     }
 

@@ -89,7 +89,7 @@ def _first_screen(made: Dashboard) -> None:
             "Batches not whole",
             f'sum({metrics.BATCHES}{{state="not_whole"}})',
             LEDGER,
-            "Runs of the last 24 hours whose counts did not agree between two hops.",
+            "Runs of the last 7 days whose counts did not agree between two hops.",
         ),
         (
             "Streams not whole",
@@ -158,7 +158,7 @@ def _throughput(made: Dashboard) -> None:
     )
     made.with_panel(
         lines(
-            "Batches of the last 24 hours",
+            "Batches of the last 7 days",
             "short",
             promql(or_zero(f"sum by (state) ({metrics.BATCHES}{_CHOSEN})", LEDGER), "{{state}}"),
             description="whole: every hop's counts agree; not_whole: some do not; open: not finished.",

@@ -15,6 +15,7 @@ export async function draw(get, query) {
   return [
     h("h1", {}, "Dead letters"),
     h("p", { class: "lead note" }, "Records that broke their contract. Each was set aside with the reason, and is kept until somebody replays or drops it."),
+    found.lacking && h("p", { class: "note", role: "status", "data-key": "lacking" }, `New dead letters are not seen at present: ${found.lacking}`),
     h("nav", { class: "states", "aria-label": "State" }, STATES.map((each) => stateLink(each, state, query))),
     found.counts.length === 0 ? nothing(state) : reasons(found.counts, state, query),
     found.letters.length > 0 && h("section", { class: "card", "data-key": "letters" }, [
