@@ -270,6 +270,9 @@ def _outcome(task: str, conf: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a run's task says. Raises Fatal with its last words where it says nothing."""
     context = Context.load()
     airflow = demo.airflow(context)
+    if airflow.is_paused(_DAG):
+        unpause = f"penstock exec airflow dags unpause {_DAG}"
+        raise Fatal(f"the DAG {_DAG} is paused, and no run of it would begin: unpause it in the UI, or by `{unpause}`")
     run = airflow.trigger(_DAG, conf)
     _say(f"{context.airflow_url}/dags/{_DAG}/runs/{run}")
     state, tries = _ended(airflow, run, task)

@@ -323,7 +323,7 @@ def test_a_fresh_install_says_what_to_do(window: Opens) -> None:
 @pytest.fixture
 def maintenance(airflow: Any) -> Iterator[Callable[[], list[Any]]]:
     """maintenance(): the runs that replay or drop. The DAG is paused, so that none of them starts to work."""
-    before = airflow._call("GET", "/dags/maintenance")["is_paused"]
+    before = airflow.is_paused("maintenance")
     airflow.pause("maintenance")
 
     def runs() -> list[Any]:

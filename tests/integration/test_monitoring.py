@@ -128,9 +128,7 @@ def test_every_target_of_the_configuration_is_up(stack: Any, prometheus: Prometh
 
 
 def test_airflows_measurements_of_a_run_arrive(airflow: Any, prometheus: Prometheus) -> None:
-    airflow.pause("maintenance", paused=False)
     airflow.wait("maintenance", airflow.trigger("maintenance"))
-    airflow.pause("maintenance")
 
     def finished() -> dict[tuple[str, ...], float]:
         return prometheus.ask('sum by (dag_id, state) (airflow_ti_finish_total{dag_id="maintenance"}) > 0')

@@ -69,6 +69,10 @@ class Airflow:
         """Pause or unpause a DAG."""
         self._call("PATCH", f"/dags/{dag_id}", json={"is_paused": paused})
 
+    def is_paused(self, dag_id: str) -> bool:
+        """Whether a DAG's runs are made to wait."""
+        return bool(self._call("GET", f"/dags/{dag_id}")["is_paused"])
+
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: datetime | None = None) -> str:
         """Start a run and return its id. Raises Fatal, with Airflow's reason, where the form refuses `conf`."""
         moment = logical_date.isoformat() if logical_date else None

@@ -63,12 +63,17 @@ class FakeAirflow:
     def __init__(self) -> None:
         self.conf: Mapping[str, Any] = {}
         self.state = "success"
+        self.paused = False
         self.outcome: dict[str, Any] | None = {
             **dict.fromkeys(("dropped", "waiting", "late", "refused"), 0),
             "replayed": 1,
             "refusals": [],
             "verdicts": {"b": "whole"},
         }
+
+    def is_paused(self, dag_id: str) -> bool:
+        assert dag_id == "maintenance"
+        return self.paused
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
         assert dag_id == "maintenance"
@@ -187,6 +192,13 @@ def test_refusals_are_told_and_the_exit_code_is_1(airflow: FakeAirflow) -> None:
     airflow.outcome |= {"replayed": 0, "refused": 1, "refusals": ["letter 7: mend it"], "verdicts": {}}  # type: ignore[operator]
     done = run("replay", "7")
     assert (done.exit_code, "refused: letter 7: mend it" in done.output) == (1, True)
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_dag_that_is_paused_is_said_at_once_and_nothing_is_asked(airflow: FakeAirflow) -> None:
+    airflow.paused = True
+    assert "the DAG maintenance is paused" in refusal("replay", "7")
+    assert airflow.conf == {}
 
 
 @pytest.mark.usefixtures("letters")
