@@ -40,6 +40,7 @@ _MEASURED = (
     "storage_shard_write_count",
     "airflow_scheduler_heartbeat_total",
     "penstock_fresh",
+    "recentchange_collector_events_total",
 )
 """Of each job, what must have been scraped twice before its panels are asked."""
 

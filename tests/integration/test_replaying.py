@@ -326,7 +326,8 @@ def stream(shared: Case, monkeypatch: pytest.MonkeyPatch) -> Stream:
         "nobody",
         RawCopy("/nowhere", "nobody"),
         Aggregate(contract(), ("value",), InfluxMeasurement(name)),
-        timedelta(minutes=2),
+        lateness=timedelta(minutes=2),
+        freshness=timedelta(minutes=10),
         normaliser=shared.pipeline.normaliser,
     )
     monkeypatch.setattr(pipelines, "PIPELINES", {})
