@@ -187,7 +187,7 @@ def test_three_files_are_a_data_set_in_all_three_sinks(
     penstock("exec", "airflow", "variables", "set", "earthquakes_service", service)
 
     said = penstock("run", "earthquakes", "--from", f"{FIRST:%Y-%m-%d}", "--to", f"{FIRST + DAY:%Y-%m-%d}")
-    assert "1 batches, 1 whole, 0 not" in said
+    assert "1 batch, 1 whole, 0 not" in said
     places = (in_cassandra(cassandra_settings), in_influxdb(influx_settings), on_hdfs(hdfs_settings))
     assert places == (sound(1), sound(1), sound(1))
     letters = dead_letters.read(kafka_settings, "earthquakes.dlq")
