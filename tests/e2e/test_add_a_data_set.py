@@ -190,8 +190,8 @@ def test_three_files_are_a_data_set_in_all_three_sinks(
     assert "1 batch, 1 whole, 0 not" in said
     places = (in_cassandra(cassandra_settings), in_influxdb(influx_settings), on_hdfs(hdfs_settings))
     assert places == (sound(1), sound(1), sound(1))
-    letters = dead_letters.read(kafka_settings, "earthquakes.dlq")
-    reasons = sorted(each.reason for each in letters)
+    letters = {each.id: each for each in dead_letters.read(kafka_settings, "earthquakes.dlq")}
+    reasons = sorted(each.reason for each in letters.values())
     assert len(reasons) == 2
     assert reasons[0] == "magnitude is 12.5, above its maximum of 10"
     assert reasons[1].startswith("the feature is no earthquake: TypeError")

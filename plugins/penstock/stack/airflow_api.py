@@ -101,6 +101,11 @@ class Airflow:
         }
         return int(self._call("POST", "/backfills", json=body)["id"])
 
+    def has_backfill(self, dag_id: str) -> bool:
+        """Whether a backfill of the DAG is not marked as ended yet: until then Airflow takes no other one."""
+        found = self._call("GET", "/backfills", params={"dag_id": dag_id, "limit": 100, "order_by": "-id"})
+        return any(each["completed_at"] is None for each in found["backfills"])
+
     def wait_backfill(self, backfill_id: int, timeout: float = 900) -> None:
         """Wait until every run of a backfill has ended."""
         deadline = time.monotonic() + timeout

@@ -24,6 +24,8 @@ _HOURS = 3
 _QUARTERS = 2
 _HISTORIC_DAYS = 7
 _TIMEOUT = 900.0
+_MARKED_AS_ENDED = 90.0
+_OPEN = frozenset({"queued", "running"})
 _STREAM_PATIENCE = 240.0
 
 DAG_IDS = ("weather_hourly", "weather_daily", "weather_historic", "population", "car_transactions", *STREAMS)
@@ -116,8 +118,18 @@ def start_backfill(client: Airflow, pipeline: str, interval: Interval, *, backwa
     if PIPELINES[pipeline].schedule is None:
         raise Fatal(f"{pipeline} has no schedule, so it has no data intervals to fill: trigger its DAG instead")
     client.wait_for_dags({pipeline})  # as in run_pipelines
+    _let_the_last_one_end(client, pipeline)
     last = interval.end - timedelta(microseconds=1)
     return client.backfill(pipeline, interval.start, last, backwards=backwards)
+
+
+def _let_the_last_one_end(client: Airflow, pipeline: str) -> None:
+    """Wait while a backfill whose runs have all ended is still marked as running: Airflow looks every 30 s."""
+    deadline = time.monotonic() + _MARKED_AS_ENDED
+    while client.has_backfill(pipeline) and time.monotonic() < deadline:
+        if any(each["run_type"] == "backfill" and each["state"] in _OPEN for each in client.runs(pipeline)):
+            return  # it is really at work: Airflow says so
+        time.sleep(0.5)
 
 
 def _wait_for_runs(client: Airflow, pipeline: str, interval: Interval, step: Step) -> None:
@@ -136,7 +148,7 @@ def _under_way(client: Airflow, pipeline: str, interval: Interval) -> Iterable[s
     for each in client.runs(pipeline):
         logical = each["logical_date"]
         inside = logical and interval.start <= datetime.fromisoformat(logical) < interval.end
-        if inside and each["state"] in {"queued", "running"}:
+        if inside and each["state"] in _OPEN:
             yield each["dag_run_id"]
 
 
