@@ -570,7 +570,7 @@ def lineage_namespace(environment: Mapping[str, str] = os.environ) -> str:
     return _Reader(environment).text("OPENLINEAGE_NAMESPACE", "penstock")
 
 
-_FIRST_RAW_COPY_PORT, _RAW_COPY_PORTS = 42_000, 1_000
+_FIRST_RAW_COPY_PORT, _RAW_COPY_PORTS = 22_000, 1_000
 
 
 def raw_copy_port(agent: str) -> int:

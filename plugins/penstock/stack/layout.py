@@ -25,13 +25,13 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "cassandra_jmx": 7199,
     "cassandra_metrics": 7072,
     "cassandra_storage": 7000,
-    "flume_cars_hdfs": 41416,
-    "flume_events_hdfs": 41420,
-    "flume_events_tail": 41419,
-    "flume_pop_hdfs": 41415,
-    "flume_pop_spool": 41414,
-    "flume_wiki_hdfs": 41418,
-    "flume_wiki_spool": 41417,
+    "flume_cars_hdfs": 21416,
+    "flume_events_hdfs": 21420,
+    "flume_events_tail": 21419,
+    "flume_pop_hdfs": 21415,
+    "flume_pop_spool": 21414,
+    "flume_wiki_hdfs": 21418,
+    "flume_wiki_spool": 21417,
     "hdfs": 8020,
     "hdfs_data": 9866,
     "hdfs_data_http": 9864,
@@ -58,7 +58,10 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "supervisor": 9001,
     "web_event_producer": 8093,
 }
-"""One name a listener. `PENSTOCK_PORT_<NAME>` moves one, `PENSTOCK_PORTS=free` moves all to free ones."""
+"""One name a listener. `PENSTOCK_PORT_<NAME>` moves one, `PENSTOCK_PORTS=free` moves all to free ones.
+
+All are below 32768, from where on Linux gives ports to outgoing connections.
+"""
 
 
 _LAST_PORT = 65535

@@ -157,7 +157,7 @@ def test_the_car_api_waits_for_kafka(start, listener):
 
 
 def test_a_flume_agent_that_is_not_declared_is_named(start):
-    process = start("flume", "nobody", "41414", PENSTOCK_HOME=str(PROJECT), FLUME_JARS="/jars")
+    process = start("flume", "nobody", "21414", PENSTOCK_HOME=str(PROJECT), FLUME_JARS="/jars")
     assert "entrypoint.sh: there is no Flume agent nobody" in process.communicate()[1]
     assert process.returncode == 1
 

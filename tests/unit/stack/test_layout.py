@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import Fatal
-from penstock.core.settings import raw_copy_metrics_url
+from penstock.core.settings import raw_copy_metrics_url, raw_copy_port
 from penstock.stack.layout import DEFAULT_PORTS, Layout, choose_ports, port_is_free
 
 
@@ -65,6 +65,12 @@ def test_the_agent_of_a_data_set_keeps_its_port_whatever_comes_and_goes(layout, 
 
 
 def test_agents_whose_names_come_to_one_port_get_two(layout, monkeypatch):
-    monkeypatch.setattr("penstock.stack.layout.raw_copy_port", lambda agent: 42_000)
+    monkeypatch.setattr("penstock.stack.layout.raw_copy_port", lambda agent: 22_000)
     chosen = choose_ports(layout, {}, AGENTS)
-    assert {chosen["flume_tides_hdfs"], chosen["flume_quakes_hdfs"]} == {42_000, 42_001}
+    assert {chosen["flume_tides_hdfs"], chosen["flume_quakes_hdfs"]} == {22_000, 22_001}
+
+
+def test_no_default_port_can_be_taken_by_an_outgoing_connection() -> None:
+    first_ephemeral = 32768  # Linux's ip_local_port_range
+    assert max(DEFAULT_PORTS.values()) < first_ephemeral
+    assert max(raw_copy_port(f"flume-{number}-hdfs") for number in range(2_000)) < first_ephemeral
