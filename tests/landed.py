@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from apps.car_api import sales
-from apps.price_consumer.consumer import _rows as count_rows
+from apps.price_consumer.consumer import count_rows
 from apps.price_consumer.counting import PartitionCounts
 from apps.price_consumer.events import Event, PriceLimits
 from apps.replay_api.changes import Feed

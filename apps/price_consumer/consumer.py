@@ -270,14 +270,18 @@ class PriceConsumer:
 
     def _settle(self) -> None:
         """Write what is closed and commit; then show what is open. Raises Retry where Kafka fails."""
-        if not self._write([row for each in self._partitions.items() for row in _rows(*each, PartitionCounts.closed)]):
+        if not self._write(
+            [row for each in self._partitions.items() for row in count_rows(*each, PartitionCounts.closed)]
+        ):
             return
         for counts in self._partitions.values():
             counts.written()
         self._letter_box.send(self._letters, timeout=_LETTERS_SECONDS)
         self._letters.clear()
         shown = {
-            each: rows for each, counts in self._caught_up() if (rows := _rows(each, counts, PartitionCounts.changed))
+            each: rows
+            for each, counts in self._caught_up()
+            if (rows := count_rows(each, counts, PartitionCounts.changed))
         }
         if not shown:
             self.influx_away = None  # nothing waits for it
@@ -329,7 +333,7 @@ class PriceConsumer:
         while self._repairs:
             repair = self._repairs[0]
             _log.warning("partition %d was lost while it was written: counting its minutes anew", repair.partition)
-            rows = _rows(repair.partition, self._recount(repair), PartitionCounts.closed)
+            rows = count_rows(repair.partition, self._recount(repair), PartitionCounts.closed)
             if not self._write([row for row in rows if row["minute"] in repair.minutes]):
                 return
             del self._repairs[0]
@@ -370,7 +374,9 @@ class PriceConsumer:
         return True
 
 
-def _rows(partition: int, counts: PartitionCounts, which: Callable[[PartitionCounts], Iterable[Count]]) -> list[Record]:
+def count_rows(
+    partition: int, counts: PartitionCounts, which: Callable[[PartitionCounts], Iterable[Count]]
+) -> list[Record]:
     """Counts as records of the aggregate's contract."""
     return [
         {
