@@ -25,8 +25,14 @@ from tests.lineage import DEAD_SERVER
 from tests.stream_job import Changes, Job
 from tests.streams import HELD
 
+UNIT_TESTS = PROJECT / "tests" / "unit"
 TEST_STACK = PROJECT / "build" / "test-stack"
 TEST_DATA_SETS = PROJECT / "build" / "test-data-sets"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that need no server first: they tell within minutes, and before the stack's environment is set."""
+    items.sort(key=lambda item: not item.path.is_relative_to(UNIT_TESTS))
 
 
 class Stack:

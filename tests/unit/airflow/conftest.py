@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -113,3 +114,10 @@ def produced(acked: int = 6, rejected: int = 0, interval: Interval = HOUR, **opt
     )
     extent = Extent(((52.52, 13.41, "2026-03"),), 0, 1) if acked else None
     return ProducedBatch(batch, counts, extent).to_json()
+
+
+@pytest.fixture(autouse=True)
+def _no_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lineage server is known, also where a stack that knows one has run in this process."""
+    for name in [name for name in os.environ if name.startswith("OPENLINEAGE_")]:
+        monkeypatch.delenv(name)
