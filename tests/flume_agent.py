@@ -136,6 +136,11 @@ class Agent:
             self._process.terminate()
             self._process.wait(60)
 
+    def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self._process
+        return self._process.wait(PATIENCE_SECONDS)
+
     def counters(self) -> Mapping[str, Mapping[str, str]]:
         """{"SINK.name": {counter: value}}, nothing where it does not answer yet."""
         try:

@@ -39,6 +39,13 @@ def test_a_killed_service_is_back_and_the_task_says_why(watching: Watching) -> N
     assert watching.task(watching.run_id)["state"] == "deferred", "the watch goes on"
 
 
+def test_the_log_of_a_watch_is_read_while_it_goes_on(stack: Any, watching: Watching) -> None:
+    served = f"http://127.0.0.1:{stack.context.ports['airflow_log']}/log/dag_id={watching.service.dag_id}/"
+    log = eventually(lambda: found if "it runs as process" in (found := watching.log()) else None)
+    assert served in log
+    assert "Could not read" not in log
+
+
 def test_a_person_stops_and_starts_it_in_the_ui(watching: Watching) -> None:
     stop = watching.run("stop")
     assert watching.end(stop) == "success"

@@ -188,6 +188,15 @@ def test_counters_are_served_to_this_machine_alone(start: Start) -> None:
             pass
 
 
+def test_an_agent_whose_metrics_port_is_taken_ends_and_says_so(start: Start) -> None:
+    agent = start("pop-spool")
+    agent.stop()
+    with socket.create_server(("127.0.0.1", agent.port)):
+        agent.start()
+        assert agent.ended() == 1
+    assert f"The metrics cannot be served on 127.0.0.1:{agent.port}: Address already in use. End what" in agent.log
+
+
 def test_the_memory_of_a_spool_agent_does_not_grow_with_its_file(
     start: Start, kafka_settings: Kafka, unique: str, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from penstock.core.settings import (
     spool_folder,
     web_logs_folder,
 )
-from penstock.pipelines import CARS, DATA_SETS, POPULATION, WIKI, find_data_sets
+from penstock.pipelines import CARS, DATA_SETS, POPULATION, WEB_EVENTS, WIKI, find_data_sets
 from penstock.services.backlog import Backlog, Files, Records, Unread
 from penstock.services.flume_health import Deliverer, FlumeProbe
 from penstock.services.http_health import HttpProbe
@@ -39,8 +39,8 @@ def _flume(name: str, title: str, backlog: Backlog, runbook: str, deliverer: Del
     return Service(name, title, FlumeProbe(partial(flume_metrics_url, name), backlog, deliverer), runbook)
 
 
-def _app(name: str, title: str, runbook: str) -> Service:
-    return Service(name, title, HttpProbe(lambda: f"{app_url(name)}/healthz"), runbook)
+def _app(name: str, title: str, runbook: str, backlog: Backlog | None = None) -> Service:
+    return Service(name, title, HttpProbe(lambda: f"{app_url(name)}/healthz", backlog), runbook)
 
 
 def _price_consumer(number: int) -> Service:
@@ -49,6 +49,8 @@ def _price_consumer(number: int) -> Service:
         f"Price buckets of the web events, consumer {number}",
         "Nothing is lost while it is down: the events stay on the topic, and the open minutes are counted anew. "
         "HTTP 503 says that Kafka or InfluxDB is away.",
+        # The whole group's: what one of them leaves, another takes.
+        Records(lambda: names().events_topic, group=WEB_EVENTS.counted_by),
     )
 
 

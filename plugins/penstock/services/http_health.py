@@ -9,6 +9,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from penstock.core.service import State
+from penstock.services.backlog import Backlog
 from penstock.services.service import Verdict
 
 _TIMEOUT_SECONDS = 4.0
@@ -31,9 +32,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class HttpProbe:
-    """Asks a health address, which `url` gives when it is needed."""
+    """Asks a health address, which `url` gives when it is needed; `backlog` is what waits for the program."""
 
     url: Callable[[], str]
+    backlog: Backlog | None = None
 
     def sample(self, at: float) -> Answer:
         """One look."""

@@ -16,8 +16,7 @@ from penstock.core.settings import PROJECT, raw_copy_port, raw_copy_ports_file
 
 DEFAULT_PORTS: Mapping[str, int] = {
     "airflow": 8080,
-    "airflow_worker_log": 8793,
-    "airflow_trigger_log": 8794,
+    "airflow_log": 8793,
     "airflow_scheduler_health": 8974,
     "alertmanager": 9095,
     "car_api": 8091,

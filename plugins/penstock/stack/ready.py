@@ -98,6 +98,15 @@ def triggerer(context: Context) -> str | None:
     return _airflow_component(context, "triggerer")
 
 
+def log_server(context: Context) -> str | None:
+    """It answers, and gives no log to those who don't say that Airflow has sent them."""
+    try:
+        status = requests.get(f"http://{HOST}:{context.ports['airflow_log']}/log/", timeout=_TIMEOUT).status_code
+    except requests.RequestException as error:
+        return type(error).__name__
+    return None if status == HTTPStatus.FORBIDDEN else f"HTTP {status}"
+
+
 def car_api(context: Context) -> str | None:
     """The car API's health, which includes that it reaches Kafka."""
     return http_ok(f"http://{HOST}:{context.ports['car_api']}/healthz")

@@ -485,6 +485,18 @@ def test_kafka_that_is_away_is_asked_once_for_all_services(monkeypatch: pytest.M
     }
 
 
+def test_what_waits_for_a_price_consumer_is_what_waits_for_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    from penstock.airflow.page.lags import lags
+    from penstock.services.backlog import Records
+
+    monkeypatch.setattr(
+        Records, "waiting", lambda records: {("events", "price-consumer"): 7}[records.topic(), records.group]
+    )
+    found = lags([SERVICES["price-consumer-1"], SERVICES["price-consumer-2"]])
+    waiting = {"waiting": 7, "unit": "records", "lacking": None}
+    assert found == {"price-consumer-1": waiting, "price-consumer-2": waiting}
+
+
 def test_airflow_finds_the_page_in_the_plugin() -> None:
     from penstock_plugin import PenstockPlugin
 

@@ -92,7 +92,8 @@ def test_airflow_has_every_setting_that_the_local_stack_gives_it(local, services
     given = servers.airflow_environment(local)
     # Addresses, which in a container are Airflow's own defaults; the admin user is airflow-init's.
     addresses = {name for name in given if name.endswith(("_HOST", "_PORT"))}
-    of_shared_machines = {"SPT_NOENV"}  # how `penstock down` tells its own processes from others'
+    # How `penstock down` tells its own processes from others', and where the one log server is.
+    of_shared_machines = {"SPT_NOENV", "AIRFLOW__CORE__HOSTNAME_CALLABLE"}
     in_compose = services["airflow-scheduler"]["environment"] | services["airflow-init"]["environment"]
     assert given.keys() - addresses - of_shared_machines - in_compose.keys() - _image_environment() == set()
 

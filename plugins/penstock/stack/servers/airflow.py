@@ -1,8 +1,12 @@
-"""Airflow: its four processes, each started by scripts/entrypoint.sh as in a container."""
+"""Airflow: its four processes, each started by scripts/entrypoint.sh as in a container, and the server of their logs.
+
+Started by scheduler and triggerer, as in a container, log servers would listen on every interface.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +57,7 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW__CORE__EXECUTOR": "penstock.airflow.executor.WarmLocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "penstock.airflow.loopback.hostname",
         "AIRFLOW__CORE__FERNET_KEY": context.secret("AIRFLOW_FERNET_KEY"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{context.airflow_url}/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": context.postgres_url(
@@ -65,9 +70,8 @@ def airflow_environment(context: Context) -> Environment:
         "AIRFLOW__API__SECRET_KEY": context.secret("AIRFLOW_SECRET_KEY"),
         "AIRFLOW__API_AUTH__JWT_SECRET": context.secret("AIRFLOW_JWT_SECRET"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(context.layout.logs / "airflow"),
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_HOST": HOST,
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports["airflow_worker_log"]),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports["airflow_trigger_log"]),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports["airflow_log"]),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports["airflow_log"]),
         **LINEAGE,
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": HOST,
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports["airflow_scheduler_health"]),
@@ -116,17 +120,26 @@ def _spark_home() -> Path:
     return Path(pyspark.__file__).parent
 
 
+def _serve_logs(context: Context) -> list[str]:
+    """Serve the log server that scheduler and triggerer would each start, to this machine alone."""
+    at = ["--host", HOST, "--port", str(context.ports["airflow_log"])]
+    server = "airflow.utils.serve_logs.log_server:get_app"
+    return [sys.executable, "-m", "uvicorn", "--factory", server, *at, "--no-access-log", "--log-level", "warning"]
+
+
 def _airflow(
     name: str,
     probe: Callable[[Context], str | None],
     title: str,
+    *options: str,
     needs: tuple[str, ...] = ("airflow-init",),
     **more: Any,
 ) -> Server:
+    entrypoint = str(PROJECT / "scripts" / "entrypoint.sh")
     return Server(
         name=name,
         title=title,
-        command=lambda _: ["/bin/bash", str(PROJECT / "scripts" / "entrypoint.sh"), name.removeprefix("airflow-")],
+        command=lambda _: ["/bin/bash", entrypoint, name.removeprefix("airflow-"), *options],
         environment=airflow_environment,
         ready=probe,
         needs=needs,
@@ -140,17 +153,27 @@ AIRFLOW: tuple[Server, ...] = (
         "airflow-scheduler",
         ready.scheduler,
         "Airflow scheduler",
+        "--skip-serve-logs",
         # A run must find what it writes to, and Spark's properties.
         needs=("airflow-init", "airflow-api-server", "provision", "spark"),
-        ports=("airflow_worker_log", "airflow_scheduler_health"),
+        ports=("airflow_scheduler_health",),
+    ),
+    Server(
+        name="airflow-log-server",
+        title="Airflow log server",
+        command=_serve_logs,
+        environment=airflow_environment,
+        ready=ready.log_server,
+        needs=("airflow-init",),
+        ports=("airflow_log",),
     ),
     _airflow("airflow-dag-processor", ready.dag_processor, "Airflow DAG processor"),
     _airflow(
         "airflow-triggerer",
         ready.triggerer,
         "Airflow triggerer",
+        "--skip-serve-logs",
         # The watches are here: they take up services that were prepared and started, and end before these are stopped.
         needs=("airflow-init", *SERVICES),
-        ports=("airflow_trigger_log",),
     ),
 )

@@ -8,7 +8,6 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import org.apache.flume.Context;
-import org.apache.flume.FlumeException;
 import org.apache.flume.instrumentation.MonitorService;
 import org.apache.flume.instrumentation.util.JMXPollUtil;
 
@@ -40,7 +39,12 @@ public final class LoopbackHttpMetricsServer implements MonitorService {
     try {
       server = HttpServer.create(new InetSocketAddress(host, port), 0);
     } catch (IOException error) {
-      throw new FlumeException("The metrics cannot be served on " + host + ":" + port, error);
+      // Flume would log an exception and go on without metrics, by which nobody can see whether it works. An orderly
+      // exit would wait for the lock under which this is called.
+      System.err.printf(
+          "The metrics cannot be served on %s:%d: %s. End what uses the port, or choose another one, and start again.%n",
+          host, port, error.getMessage());
+      Runtime.getRuntime().halt(1);
     }
     server.createContext("/", this::answer);
     server.start();
