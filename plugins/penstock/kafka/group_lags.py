@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from penstock.core.errors import Fatal, Retry
 from penstock.kafka.client import Connection, explain
+from penstock.kafka.group_offsets import GroupOffsets
 from penstock.kafka.progress import Progress
 
 _UNLISTED = "the groups of another broker"
@@ -62,6 +63,7 @@ class GroupLags:
         self._address = bootstrap_servers
         self._timeout = timeout
         self._admin = Connection(bootstrap_servers, config, time.monotonic()).open(AdminClient)
+        self._groups = GroupOffsets(bootstrap_servers, config, timeout)
 
     def measure(self) -> Lags:
         """All groups that have committed something. Raises Retry where Kafka is away, Fatal where it refuses."""
@@ -88,24 +90,28 @@ class GroupLags:
         listed = self._answer(doing, listing)
         if listed.errors and not listed.valid:
             raise explain(listed.errors[0], self._address, doing)
-        asked = {
-            each.group_id: self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(each.group_id)], request_timeout=self._timeout
-            )[each.group_id]
-            for each in listed.valid
-        }
+        groups = [each.group_id for each in listed.valid]
+        self._groups.forget_all_but(groups)
+        partitions = self._partitions() if groups else []
         committed = dict[str, list[TopicPartition]]()
         failed = dict[str, str]()
         if listed.errors:
             failed[_UNLISTED] = str(explain(listed.errors[0], self._address, doing))
-        for group, future in asked.items():
+        for group in groups:
             try:
-                found = self._answer(f"looking up the group {group}", future)
+                committed[group] = self._groups.committed(group, partitions)
             except (Retry, Fatal) as error:
                 failed[group] = str(error)
-            else:
-                committed[group] = [each for each in found.topic_partitions if each.offset >= 0 and not each.error]
         return committed, failed
+
+    def _partitions(self) -> list[tuple[str, int]]:
+        """All of the cluster's, but Kafka's own."""
+        try:
+            topics = self._admin.list_topics(timeout=self._timeout).topics
+        except KafkaException as error:
+            raise explain(error.args[0], self._address, "listing the topics") from error
+        ours = {name: topic for name, topic in topics.items() if not name.startswith("__")}
+        return [(name, partition) for name, topic in ours.items() for partition in topic.partitions]
 
     def _ends(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """What read_committed readers can reach; a partition that does not answer is left out."""

@@ -15,6 +15,7 @@ from penstock.core.counts import OffsetRange
 from penstock.core.errors import Retry
 from penstock.core.settings import Kafka
 from penstock.kafka.client import Connection, explain
+from penstock.kafka.group_offsets import GroupOffsets
 from penstock.kafka.reader import read
 
 _TIMEOUT_SECONDS = 5.0
@@ -32,6 +33,7 @@ class Lag:
         self._kafka = kafka
         self._config = config
         self._admin = Connection(kafka.bootstrap_servers, config, time.monotonic()).open(AdminClient)
+        self._groups = GroupOffsets(kafka.bootstrap_servers, config, _TIMEOUT_SECONDS)
         self._known: dict[tuple[str, OffsetRange], bool] = {}
         self._turn = Lock()
 
@@ -62,19 +64,16 @@ class Lag:
         self._answer(f"committing offsets of the group {group}", partial(asked[group].result, _TIMEOUT_SECONDS))
 
     def _behind(self, group: str, topic: str) -> list[OffsetRange]:
-        committed = self._committed(group, topic)
         partitions = self._partitions(topic)
+        committed = self._committed(group, topic, partitions)
         first = self._offsets(topic, partitions, _EARLIEST)
         end = self._offsets(topic, partitions, _LATEST)
         begin = {each: max(committed.get(each, first[each]), first[each]) for each in partitions}
         return [OffsetRange(each, begin[each], end[each]) for each in partitions if begin[each] < end[each]]
 
-    def _committed(self, group: str, topic: str) -> Mapping[int, int]:
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_SECONDS
-        )
-        found = self._answer(f"looking up the group {group}", partial(asked[group].result, _TIMEOUT_SECONDS))
-        return {each.partition: each.offset for each in found.topic_partitions if _is_of(each, topic)}
+    def _committed(self, group: str, topic: str, partitions: list[int]) -> Mapping[int, int]:
+        found = self._groups.committed(group, [(topic, each) for each in partitions])
+        return {each.partition: each.offset for each in found}
 
     def _partitions(self, topic: str) -> list[int]:
         doing = f"looking up the topic {topic}"
@@ -110,7 +109,7 @@ class Lag:
 
     def progress(self, group: str, topic: str) -> Mapping[int, int]:
         """{partition: offset} of what the group has committed. Raises as `of` does."""
-        return self._committed(group, topic)
+        return self._committed(group, topic, self._partitions(topic))
 
     def _answer(self, doing: str, ask: Callable[[], Answer]) -> Answer:
         try:
@@ -119,7 +118,3 @@ class Lag:
             raise explain(error.args[0], self._kafka.bootstrap_servers, doing) from error
         except TimeoutError as error:
             raise Retry(f"Kafka at {self._kafka.bootstrap_servers} did not answer in time while {doing}") from error
-
-
-def _is_of(found: TopicPartition, topic: str) -> bool:
-    return bool(found.topic == topic and found.offset >= 0)
