@@ -79,7 +79,7 @@ def alerting(stack: Any, folder: Path, settings: Mapping[str, str] | None) -> It
         running.enter_context(
             _process([program, *words, f"--web.listen-address=127.0.0.1:{port}"], None, folder / "prometheus.log")
         )
-        _eventually(lambda: _answers(f"{url}/-/ready"), "Prometheus does not start")
+        _eventually(lambda: _has_asked(url), "Prometheus does not ask the exporter")
         yield Alerts(url, f"http://127.0.0.1:{stack.context.ports['alertmanager']}")
 
 
@@ -132,6 +132,15 @@ def _process(command: list[str], environment: Mapping[str, str] | None, log: Pat
         finally:
             child.terminate()
             child.wait(60)
+
+
+def _has_asked(prometheus: str) -> bool:
+    """Whether it knows how things are before the fault: counters are judged by their increase."""
+    try:
+        found = requests.get(f"{prometheus}/api/v1/query", params={"query": 'up{job="penstock"}'}, timeout=5)
+    except requests.RequestException:
+        return False
+    return found.ok and bool(found.json()["data"]["result"])
 
 
 def _answers(url: str) -> bool:

@@ -55,9 +55,10 @@ class Stack:
 
     def kill(self, name: str) -> int:
         """Kill a server with SIGKILL and return the process id it had; supervisord starts it again."""
-        process = self.context.supervisor.states()[name]["pid"]
+        process = int(self.context.supervisor.states()[name]["pid"])
+        assert process, f"{name} does not run"  # 0 would be the tests' own process group
         os.kill(process, 9)
-        return int(process)
+        return process
 
     def environment(self) -> dict[str, str]:
         """What a program of the stack finds in its environment."""

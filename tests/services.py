@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,6 +111,13 @@ class Watching:
     def pid(self) -> int:
         """That of its process, 0 where there is none."""
         return int(self._stack.context.supervisor.states()[self.service.name]["pid"])
+
+    def kill(self) -> int:
+        """Kill its process with SIGKILL and return the id that it had."""
+        pid = self.pid
+        assert pid, f"{self.service} does not run"  # 0 would be the tests' own process group
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def begin(self, action: str = "watch") -> None:
         """Start a run that watches, and wait until it does and the service is healthy."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,8 +27,8 @@ def watching(stack: Any, airflow: Airflow) -> Iterator[Watching]:
 
 
 def test_a_killed_service_is_back_and_the_task_says_why(watching: Watching) -> None:
-    pid, before = watching.pid, watching.row.restarts
-    os.kill(pid, signal.SIGKILL)
+    before = watching.row.restarts
+    pid = watching.kill()
     eventually(lambda: watching.pid not in (pid, 0) and watching.row.state == "healthy")
     assert watching.row.restarts == before + 1
     log = watching.log()

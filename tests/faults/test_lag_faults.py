@@ -33,11 +33,12 @@ lag = Lag(kafka)
 while True:
     try:
         lag.of(name, name)
-        assert any(each.group == name for each in GroupLags(kafka.bootstrap_servers).measure().partitions)
+        known = {each.group for each in GroupLags(kafka.bootstrap_servers).measure().partitions}
     except Retry:
         continue
-    with open(answers, "ab", buffering=0) as file:
-        file.write(b".")
+    if name in known:
+        with open(answers, "ab", buffering=0) as file:
+            file.write(b".")
 """
 
 

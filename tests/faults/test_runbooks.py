@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -338,7 +337,7 @@ def _service_down(site: Site) -> Fault:
     site.afterwards.callback(site.execute, _FORGET_RESTARTS, WATCHED)
     for _ in range(watching.service.budget.restarts):
         watching._ledger.restarted(WATCHED, "dead: by a test")
-    os.kill(watching.pid, signal.SIGKILL)
+    watching.kill()
     return Fault({"service": WATCHED, "state": "dead"}, {"SERVICE_DAG": watching.service.dag_id})
 
 
@@ -360,9 +359,10 @@ def _service_restarts_often(site: Site) -> Fault:
     @contextmanager
     def killing() -> Iterator[None]:
         for _ in range(3):
-            pid = watching.pid
-            os.kill(pid, signal.SIGKILL)
-            eventually(lambda before=pid: watching.pid not in {before, 0})
+            before = watching.row.restarts
+            watching.kill()
+            # Killed before it has started, it would be started again by supervisord.
+            eventually(lambda known=before: watching.row.restarts > known and watching.row.state == "healthy")
         yield
 
     return Fault({"service": WATCHED}, meanwhile=killing)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -39,17 +37,17 @@ def test_airflow_killed_and_started_again_takes_the_service_up(
     assert watching.processes() == [pid]
     assert watching.row.restarts == restarts
 
-    os.kill(pid, signal.SIGKILL)  # and the watch is in force
+    assert watching.kill() == pid  # and the watch is in force
     eventually(lambda: watching.pid not in (pid, 0) and watching.row.state == "healthy")
     assert watching.processes() == [watching.pid]
     assert watching.row.restarts == restarts + 1
 
 
 def test_a_service_that_dies_while_airflow_is_down_is_restarted_once_it_is_back(stack: Any, watching: Watching) -> None:
-    pid, restarts = watching.pid, watching.row.restarts
+    restarts = watching.row.restarts
     for server in (TRIGGERER, SCHEDULER):
         stack.stop(server)
-    os.kill(pid, signal.SIGKILL)
+    pid = watching.kill()
     for server in (TRIGGERER, SCHEDULER):
         stack.start(server)
     eventually(lambda: watching.pid not in (pid, 0) and watching.row.state == "healthy")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -53,8 +51,8 @@ def sent(stack: Any, minutes: Interval) -> int:
 def test_every_program_is_killed_in_turn_and_every_minute_is_whole(stack: Any, watched: dict[str, Watching]) -> None:
     began = datetime.now(UTC)
     for watching in watched.values():
-        pid, restarts = watching.pid, watching.row.restarts
-        os.kill(pid, signal.SIGKILL)
+        restarts = watching.row.restarts
+        pid = watching.kill()
         eventually(lambda: watching.pid not in (pid, 0) and watching.row.state == "healthy")  # noqa: B023 - called here
         assert watching.row.restarts == restarts + 1
         time.sleep(BETWEEN_SECONDS)

@@ -69,6 +69,7 @@ _STARTING = {
     "OFFSET_NOT_AVAILABLE",
     "REPLICA_NOT_AVAILABLE",
     "UNKNOWN_LEADER_EPOCH",
+    "_NOENT",  # no partition has a leader
 }
 
 
