@@ -64,8 +64,9 @@ def run(airflow: Airflow, ledger: Ledger, days_ago: int) -> tuple[LedgerRow, dic
 
 
 def values(influx: Influx, measurement: str) -> Mapping[datetime, Mapping[str, Any]]:
-    """{time: the point}."""
-    return {each["_time"]: each for each in points(influx, measurement, *FOR_EVER)}
+    """{time: the point}, without when it was fetched."""
+    found = points(influx, measurement, *FOR_EVER)
+    return {each["_time"]: {name: value for name, value in each.items() if name != "as_of"} for each in found}
 
 
 def test_a_run_waits_for_the_stream_is_whole_and_gives_the_points_of_the_batch_job(
@@ -80,7 +81,9 @@ def test_a_run_waits_for_the_stream_is_whole_and_gives_the_points_of_the_batch_j
         assert states["await_landing"] == "success"
         assert by_stream.verdict == "whole"
         assert by_stream.landed == by_stream.fetched == row.landed
-    assert values(influx_settings, unique) == values(influx_settings, POPULATION.sinks[0].name)
+        landed, usual = values(influx_settings, unique), values(influx_settings, POPULATION.sinks[0].name)
+        assert len(landed) == by_stream.landed
+        assert landed == {each: usual[each] for each in landed}
 
     row, states = run(airflow, ledger, 5)
     assert row.verdict == "whole"

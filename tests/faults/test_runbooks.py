@@ -361,8 +361,9 @@ def _service_restarts_often(site: Site) -> Fault:
         for _ in range(3):
             before = watching.row.restarts
             watching.kill()
+            eventually(lambda known=before: watching.row.restarts > known)
             # Killed before it has started, it would be started again by supervisord.
-            eventually(lambda known=before: watching.row.restarts > known and watching.row.state == "healthy")
+            eventually(lambda: watching.is_seen_anew() and watching.row.state == "healthy")
         yield
 
     return Fault({"service": WATCHED}, meanwhile=killing)
