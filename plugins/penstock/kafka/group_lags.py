@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from penstock.kafka.client import Connection, explain
 from penstock.kafka.group_offsets import GroupOffsets
 from penstock.kafka.progress import Progress
 
+_AT_ONCE = 16
 _UNLISTED = "the groups of another broker"
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -97,9 +98,12 @@ class GroupLags:
         failed = dict[str, str]()
         if listed.errors:
             failed[_UNLISTED] = str(explain(listed.errors[0], self._address, doing))
-        for group in groups:
+        # At once, because those whose coordinator is away each take their time.
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            asked = {group: pool.submit(self._groups.committed, group, partitions) for group in groups}
+        for group, answer in asked.items():
             try:
-                committed[group] = self._groups.committed(group, partitions)
+                committed[group] = answer.result()
             except (Retry, Fatal) as error:
                 failed[group] = str(error)
         return committed, failed
