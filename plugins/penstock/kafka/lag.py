@@ -32,10 +32,13 @@ class Lag:
         """`config` holds further client settings."""
         self._kafka = kafka
         self._config = config
-        self._admin = Connection(kafka.bootstrap_servers, config, time.monotonic()).open(AdminClient)
+        self._admin = self._new_admin()
         self._groups = GroupOffsets(kafka.bootstrap_servers, config, _TIMEOUT_SECONDS)
         self._known: dict[tuple[str, OffsetRange], bool] = {}
         self._turn = Lock()
+
+    def _new_admin(self) -> AdminClient:
+        return Connection(self._kafka.bootstrap_servers, self._config, time.monotonic()).open(AdminClient)
 
     def of(self, group: str, topic: str) -> int:
         """The offsets between those that `group` has committed and the end, 0 where none of them holds a record.
@@ -61,7 +64,12 @@ class Lag:
         asked = self._admin.alter_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group, progress)], request_timeout=_TIMEOUT_SECONDS
         )
-        self._answer(f"committing offsets of the group {group}", partial(asked[group].result, _TIMEOUT_SECONDS))
+        try:
+            self._answer(f"committing offsets of the group {group}", partial(asked[group].result, _TIMEOUT_SECONDS))
+        except Retry:
+            # A client that has known a coordinator does not always find it again where it was away for minutes.
+            self._admin = self._new_admin()
+            raise
 
     def _behind(self, group: str, topic: str) -> list[OffsetRange]:
         partitions = self._partitions(topic)
