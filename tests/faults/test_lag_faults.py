@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +28,11 @@ from penstock.kafka.group_lags import GroupLags
 from penstock.kafka.lag import Lag
 
 kafka, (name, answers) = Kafka.from_env(), sys.argv[1:]
-lag = Lag(kafka)
+lag, groups = Lag(kafka), GroupLags(kafka.bootstrap_servers)
 while True:
     try:
         lag.of(name, name)
-        known = {each.group for each in GroupLags(kafka.bootstrap_servers).measure().partitions}
+        known = {each.group for each in groups.measure().partitions}
     except Retry:
         continue
     if name in known:
@@ -63,16 +62,15 @@ def test_lags_are_asked_for_while_the_broker_restarts(
     answers = tmp_path / "answers"
     answers.touch()
 
-    def answered_anew() -> None:
-        before = answers.stat().st_size
-        eventually(lambda: answers.stat().st_size > before)
-
     with asking(unique, answers) as child:
+
+        def answers_anew() -> None:
+            before = answers.stat().st_size
+            eventually(lambda: answers.stat().st_size > before or child.poll() is not None)
+            assert child.poll() is None, f"it ended with {child.returncode}"
+
+        answers_anew()
         for _ in range(_RESTARTS):
-            answered_anew()
             stack.stop("kafka")
             stack.start("kafka")
-            time.sleep(1)
-            assert child.poll() is None, f"it ended with {child.returncode}"
-        answered_anew()
-        assert child.poll() is None
+            answers_anew()

@@ -57,7 +57,7 @@ class Lags:
 
 
 class GroupLags:
-    """Measures with one client. Not to be shared by threads."""
+    """Measures, by clients that are kept. Not to be shared by threads."""
 
     def __init__(self, bootstrap_servers: str, config: Mapping[str, str] | None = None, timeout: float = 5.0) -> None:
         """`timeout` is that of each question in seconds; `config` holds further client settings."""

@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 
 
 class Lag:
-    """Measures, and for who keeps its progress elsewhere commits, with one client, which threads may share."""
+    """Measures, and for who keeps its progress elsewhere commits, by clients that are kept. Threads may share it."""
 
     def __init__(self, kafka: Kafka, config: Mapping[str, str] | None = None) -> None:
         """`config` holds further client settings."""

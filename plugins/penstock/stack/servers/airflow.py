@@ -122,7 +122,7 @@ def _spark_home() -> Path:
 
 
 def _serve_logs(context: Context) -> list[str]:
-    """Serve the log server that scheduler and triggerer would each start, to this machine alone."""
+    """The log server that scheduler and triggerer would each start, for this machine alone."""
     at = ["--host", HOST, "--port", str(context.ports["airflow_log"])]
     server = "airflow.utils.serve_logs.log_server:get_app"
     return [sys.executable, "-m", "uvicorn", "--factory", server, *at, "--no-access-log", "--log-level", "warning"]
