@@ -14,6 +14,9 @@ import pytest
 import requests
 from psycopg import sql
 
+# So that the assertions of what the tests share tell what they saw.
+pytest.register_assert_rewrite(*(f"tests.{path.stem}" for path in Path(__file__).parent.glob("*.py")))
+
 from penstock.core.settings import PROJECT, Cassandra, Hdfs, Influx, Kafka
 from penstock.ledger.store import Ledger
 from penstock.stack import demo, lifecycle

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -252,16 +252,17 @@ class Job:
         return Streams(self.environment["LEDGER_URL"])
 
     def has_closed(self, changes: Changes) -> bool:
-        """Whether all minutes that are to be closed are in the files, so that they can be compared."""
-        return len(self.parquet()) >= len(changes.minutes)
+        """Whether all minutes that are to be closed are safe everywhere, so that they can be compared."""
+        with closing(self.ledger()) as ledger:
+            totals = ledger.totals("wiki")
+        expected = len(changes.minutes)
+        # The ledger is written after Parquet and InfluxDB; what it knows of a checkpoint that is gone is no sign.
+        return bool(totals and totals.rows >= expected and len(self.parquet()) >= expected)
 
     def read_all(self, changes: Changes) -> bool:
         """Whether all that was sent is read, written and committed."""
-        ledger = self.ledger()
-        try:
+        with closing(self.ledger()) as ledger:
             newest, totals = ledger.latest("wiki"), ledger.totals("wiki")
-        finally:
-            ledger.close()
         return bool(newest and totals and newest.lag == 0 and totals.fates.read == changes.sent)
 
     def assert_counted(self, changes: Changes) -> None:
@@ -276,9 +277,8 @@ class Job:
         expected = changes.minutes
         assert self.parquet() == expected
         assert self.influxdb() == expected
-        ledger = self.ledger()
-        totals = ledger.totals("wiki")
-        ledger.close()
+        with closing(self.ledger()) as ledger:
+            totals = ledger.totals("wiki")
         assert totals is not None
         assert totals.events == sum(sum(each.values()) for each in expected.values())
         assert totals.rows == len(expected)

@@ -58,6 +58,10 @@ class Part:
             problem = str(error)
             if problem != self.problem:
                 _log.warning("%s: %s", self.name, problem)
+        except Exception as error:  # noqa: BLE001 - or what it looks at would be unknown until the program starts anew
+            problem = f"it failed with {type(error).__name__}: {error}"
+            if problem != self.problem:
+                _log.exception("%s: %s", self.name, problem)
         self._found = Found(time.monotonic(), tuple(values), problem)
 
     @property

@@ -94,6 +94,7 @@ def test_a_letter_is_listed_shown_refused_mended_and_replayed_and_another_droppe
     assert (states[letter], states[other]) == ("replayed", "dropped")
 
     (run, *_) = [each for each in airflow.runs("maintenance") if each["run_type"] == "manual"]
+    airflow.wait("maintenance", run["dag_run_id"])
     tasks = airflow.tasks("maintenance", run["dag_run_id"])
     skipped = {task["task_id"] for task in tasks if task["state"] == "skipped"}
     assert skipped == {"drop_dead_letters", "finish_raw_copies", "merge_minute_counts"}

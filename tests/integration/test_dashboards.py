@@ -23,6 +23,7 @@ from penstock.kafka.group_lags import GroupLags
 from penstock.observe.dashboards.catalogue import files
 from penstock.observe.dashboards.places import Places
 from penstock.observe.dashboards.queries import CASSANDRA, INFLUXDB
+from penstock.observe.metrics import PART_UP
 from tests import grafana
 from tests.landed import land
 from tests.replay import serve
@@ -40,7 +41,6 @@ _MEASURED = (
     "storage_shard_write_count",
     "airflow_scheduler_heartbeat_total",
     "penstock_fresh",
-    "recentchange_collector_events_total",
 )
 """Of each job, what must have been scraped twice before its panels are asked."""
 
@@ -143,6 +143,7 @@ def prometheus(stack: Any, kafka_settings: Kafka, landed: Landed) -> Iterator[st
             serving.enter_context(status_server("127.0.0.1", ports[port], lambda: health(state), metrics))
         for measured in _MEASURED:
             eventually(lambda name=measured: _asked(url, f"rate({name}[1m])"))
+        eventually(lambda: _asked(url, f"min({PART_UP}) == 1"))
         yield url
 
 

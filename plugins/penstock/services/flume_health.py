@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from http.client import HTTPException
 from typing import Any, TypeAlias
 from urllib.request import urlopen
 
@@ -112,7 +113,7 @@ def counters(url: str) -> Counters | None:
     try:
         with urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - the address is our own configuration
             found = json.load(answer)
-    except (OSError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -45,7 +46,7 @@ class HttpProbe:
         except HTTPError as error:
             error.close()
             return Answer(at, error.code)
-        except (OSError, ValueError):
+        except (OSError, HTTPException, ValueError):
             return Answer(at, None)
 
     def judge(self, samples: Sequence[Answer], stall_limit: float) -> Verdict:

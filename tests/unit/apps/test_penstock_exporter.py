@@ -60,6 +60,32 @@ def test_before_its_first_look_a_part_is_down():
     assert 'penstock_exporter_part_up{part="ledger"} 0.0' in told(Part(LEDGER, fresh, 10)).splitlines()
 
 
+def test_a_part_that_fails_unforeseen_says_so_and_looks_again(caplog):
+    errors = iter([ZeroDivisionError("division by zero")])
+    found, stopping = threading.Event(), threading.Event()
+
+    def look() -> Iterator[Value]:
+        for error in errors:
+            raise error
+        yield from fresh()
+        found.set()
+
+    part = Part("totals", look, 0.01)
+    part.refresh()
+    assert part.problem == "it failed with ZeroDivisionError: division by zero"
+    assert "ZeroDivisionError" in caplog.text
+
+    errors = iter([ZeroDivisionError("division by zero")])
+    looking = threading.Thread(target=part.run, args=(stopping,))
+    looking.start()
+    try:
+        assert found.wait(30)
+    finally:
+        stopping.set()
+        looking.join()
+    assert part.problem is None
+
+
 def test_a_look_that_hangs_keeps_no_scrape_waiting_and_what_was_found_before_grows_too_old():
     hangs, free = threading.Event(), threading.Event()
 

@@ -12,6 +12,7 @@ import pytest
 from penstock.core.errors import Retry
 from penstock.core.service import State
 from penstock.services.flume_health import Channel, Deliverer, FlumeProbe, Sample, judge, read
+from tests.broken_server import answering_once
 
 LIMIT = 60.0
 
@@ -192,6 +193,18 @@ def test_a_sample_is_the_counters_and_the_backlog() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]"])
 def test_an_answer_that_is_none_counts_as_silence(body: bytes) -> None:
     with answering(body) as url:
+        assert FlumeProbe(lambda: url, Waiting(4)).sample(1.0) == Sample(1.0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"220 at your service\r\n", id="another protocol"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", id="it breaks off"),
+    ],
+)
+def test_an_answer_that_is_no_http_counts_as_silence(answer: bytes) -> None:
+    with answering_once(answer) as url:
         assert FlumeProbe(lambda: url, Waiting(4)).sample(1.0) == Sample(1.0)
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from penstock.core.service import State
-from penstock.services.http_health import Answer, judge
+from penstock.services.http_health import Answer, HttpProbe, judge
+from tests.broken_server import answering_once
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,8 @@ from penstock.services.http_health import Answer, judge
 def test_a_program_is_judged_by_its_answers(answers: list[tuple[float, int | None]], state: State, reason: str) -> None:
     verdict = judge([Answer(at, status) for at, status in answers], 60.0)
     assert (verdict.state, verdict.reason) == (state, reason)
+
+
+def test_an_answer_that_is_no_http_counts_as_silence() -> None:
+    with answering_once(b"220 at your service\r\n") as url:
+        assert HttpProbe(lambda: url).sample(1.0) == Answer(1.0, None)
