@@ -142,7 +142,8 @@ def prometheus(stack: Any, kafka_settings: Kafka, landed: Landed) -> Iterator[st
         for port, metrics in (("recentchange_collector", registry(state)), ("kafka_lag_exporter", of_lags)):
             serving.enter_context(status_server("127.0.0.1", ports[port], lambda: health(state), metrics))
         for measured in _MEASURED:
-            eventually(lambda name=measured: _asked(url, f"rate({name}[1m])"))
+            # A panel's newest point may be a step old.
+            eventually(lambda name=measured: _asked(url, f"rate({name}[1m] offset 15s)"))
         eventually(lambda: _asked(url, f"min({PART_UP}) == 1"))
         yield url
 
