@@ -106,11 +106,11 @@ class Changes:
             minute = datetime.fromisoformat(meta["dt"]).replace(second=0, microsecond=0)
             self.expected[meta["id"]] = (minute, change["wiki"], _KINDS[change["type"]])
 
-    def close_minutes(self) -> None:
+    def close_minutes(self, partitions: int = PARTITIONS) -> None:
         """Send to every partition a change that closes all minutes before it."""
         with self._turn:
             self.at += timedelta(minutes=3)
-            for partition in range(PARTITIONS):
+            for partition in range(partitions):
                 self.put(self._change(self.at, {"wiki": CLOSING, "type": "edit"}), partition)
             self._producer.flush()
 

@@ -135,7 +135,5 @@ def test_a_topic_that_is_widened_is_read_whole_after_a_restart(job: Job, changes
     assert "has 5 partitions now" in job.said()
     job.start()
     changes.send(1_000)
-    changes.at += timedelta(minutes=3)
-    for partition in range(5):
-        changes.put(changes._change(changes.at, {"wiki": "closing", "type": "edit"}), partition)
+    changes.close_minutes(partitions=5)
     job.assert_counted(changes)
