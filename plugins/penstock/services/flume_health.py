@@ -115,7 +115,8 @@ def counters(url: str) -> Counters | None:
             found = json.load(answer)
     except (OSError, HTTPException, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    of_components = isinstance(found, dict) and all(isinstance(each, dict) for each in found.values())
+    return found if of_components else None
 
 
 def read(

@@ -190,7 +190,7 @@ def test_a_sample_is_the_counters_and_the_backlog() -> None:
     assert (away.drained, away.waiting, away.unknown) == (100, None, "Kafka does not answer")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]"])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"status": "ok"}'])
 def test_an_answer_that_is_none_counts_as_silence(body: bytes) -> None:
     with answering(body) as url:
         assert FlumeProbe(lambda: url, Waiting(4)).sample(1.0) == Sample(1.0)
