@@ -253,6 +253,12 @@ def _ledger_away(site: Site) -> Fault:
     return Fault()
 
 
+@walk("ExporterBlind")
+def _exporter_blind(site: Site) -> Fault:
+    site.stack.stop("influxdb")
+    return Fault({"part": "data"}, {"SERVER": "influxdb"})
+
+
 @walk("TargetDown")
 def _target_down(site: Site) -> Fault:
     site.stack.stop("influxdb")
